@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builds what pyproject.toml cannot describe: the compiled modules and the static programs."""
+
+import os
+import shutil
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.command.build_scripts import build_scripts
+from setuptools.modified import newer_group
+
+WARNINGS = "-Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2".split()
+CFLAGS = ["-std=gnu11", "-O2", "-g", "-UNDEBUG", *WARNINGS]
+LDFLAGS: list[str] = []
+STATIC = ["-static"]
+if os.environ.get("PYRT_WERROR"):
+    CFLAGS.append("-Werror")
+if os.environ.get("PYRT_SANITIZE"):  # an ASan + UBSan build; its runtime cannot be linked statically
+    SANITIZE = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-fno-sanitize-recover=undefined"]
+    CFLAGS, LDFLAGS, STATIC = [*CFLAGS, *SANITIZE], SANITIZE, []
+HEADERS = sorted(str(path) for path in Path("csrc").rglob("*.h"))
+# Cython's own output does not meet these two warnings.
+CYTHON_CFLAGS = [flag for flag in CFLAGS if flag not in ("-Wshadow", "-Wmissing-prototypes", "-Werror")]
+
+
+class Program(Extension):
+    """A C program installed inside the package, rather than a module."""
+
+
+class BuildNative(build_ext):
+    """Also links every `Program`, so wheels, sdists and editable installs carry it."""
+
+    def get_ext_filename(self, fullname: str) -> str:
+        if isinstance(self.ext_map.get(fullname), Program):
+            return os.path.join(*fullname.split("."))
+        return super().get_ext_filename(fullname)
+
+    def build_extension(self, ext: Extension) -> None:
+        if not isinstance(ext, Program):
+            return super().build_extension(ext)
+        path = self.get_ext_fullpath(ext.name)
+        if not (self.force or newer_group([*ext.sources, *ext.depends], path, "newer")):
+            return None
+        objects = self.compiler.compile(  # a folder of its own: cffi compiles some of the same files
+            ext.sources,
+            output_dir=os.path.join(self.build_temp, ext.name),
+            include_dirs=ext.include_dirs,
+            extra_postargs=ext.extra_compile_args,
+        )
+        self.mkpath(os.path.dirname(path))
+        self.compiler.link_executable(objects, path, extra_postargs=[*ext.extra_link_args, *LDFLAGS])
+        return None
+
+
+class BuildClient(build_scripts):
+    """Installs the compiled client as the `pyrt` command: the one script that is not a script."""
+
+    def run(self) -> None:
+        self.run_command("build_ext")
+        client = self.get_finalized_command("build_ext").get_ext_fullpath("pyrt.core._libexec.pyrt")
+        self.mkpath(self.build_dir)
+        shutil.copy(client, os.path.join(self.build_dir, "pyrt"))
+
+
+def cython(name: str, *sources: str) -> Extension:
+    pyx = name.replace(".", "/") + ".pyx"
+    return Extension(name, [pyx, *sources], include_dirs=["csrc"], depends=HEADERS, extra_compile_args=CYTHON_CFLAGS, extra_link_args=LDFLAGS)
+
+
+def program(name: str, *sources: str) -> Program:
+    return Program(f"pyrt.core._libexec.{name}", list(sources), include_dirs=["csrc"], depends=HEADERS, extra_compile_args=CFLAGS, extra_link_args=STATIC)
+
+
+setup(
+    ext_modules=[
+        *cythonize(
+            [
+                cython("pyrt.core.frames", "csrc/frames.c"),
+                cython("pyrt.core.broadcast", "csrc/broadcast.c", "csrc/frames.c"),
+            ],
+            build_dir="build/cython",
+            compiler_directives={"language_level": 3, "auto_pickle": False, "autotestdict": False},
+        ),
+        program("pyrt-init", *sorted(str(path) for path in Path("csrc/init").glob("*.c")), "csrc/netlink.c"),
+        program("pyrt-untar", *sorted(str(path) for path in Path("csrc/untar").glob("*.c"))),
+        program("pyrt", *sorted(str(path) for path in Path("csrc/client").glob("*.c")), "csrc/frames.c"),
+    ],
+    cffi_modules=[
+        "csrc/ffi_build.py:namespaces",
+        "csrc/ffi_build.py:nftables",
+        "csrc/ffi_build.py:seccomp",
+    ],
+    scripts=["csrc/client/client.c"],
+    cmdclass={"build_ext": BuildNative, "build_scripts": BuildClient},
+)
