@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pyrt-init's parts. The program runs alone in the container's namespaces, so a step that fails reports and exits:
+ * `fail` never returns. Nothing here allocates once the plan is read.
+ */
+#ifndef PYRT_INIT_H
+#define PYRT_INIT_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "plan.h"
+
+#define INIT_SOCKET 3
+
+/* A plan, pointing into the message it was read from. Strings are NUL-terminated inside the message. */
+struct plan_pair {
+    const char *first, *second;
+    const char *content;  /* FILE: what follows the target */
+    size_t content_bytes;
+    unsigned flags;
+    int fd;               /* VOLUME: its detached mount, owned */
+};
+
+struct plan {
+    const char *hostname, *user, *cwd, *rootfs;
+    struct pyrt_plan_address address;
+    struct plan_pair overlay, underlay;
+    struct plan_pair volumes[PYRT_PLAN_VOLUMES_MAX];
+    struct plan_pair files[PYRT_PLAN_FILES_MAX];
+    int volume_count, file_count;
+    int has_address, has_terminal, readonly, no_new_privs, has_caps;
+    uint16_t rows, columns;
+    uint64_t caps;
+    const void *seccomp;
+    size_t seccomp_bytes;
+    char **env, **argv;
+    int stdio_fds[3]; /* owned; stdin may be -1 */
+};
+
+/* What is made while parked and moved into the root later: descriptors of attached mounts, and of the old root. */
+struct stage {
+    int proc, sys, dev, files, host_root;
+    int terminal_master, terminal; /* opened when the plan asks for one */
+};
+
+/* report.c */
+void report(enum pyrt_report_kind kind, int pass_fd);
+__attribute__((noreturn)) void fail(const char *step, int error, const char *text);
+__attribute__((noreturn)) void fail_path(const char *step, int error, const char *before, const char *path);
+
+/* plan.c: pure but for the allocation of the two string arrays, which a caller of parse_plan provides. */
+int parse_plan(const uint8_t *bytes, size_t size, struct plan *plan, char **strings, size_t string_count);
+void receive_plan(struct plan *plan);
+
+/* stage.c: before the plan is known */
+void stage_mounts(struct stage *stage, unsigned init_flags);
+void stage_cgroup(unsigned init_flags);
+
+/* root.c */
+void open_volumes(struct plan *plan);
+void make_root(const struct plan *plan, struct stage *stage);
+void furnish_root(const struct plan *plan, struct stage *stage);
+
+/* terminal.c */
+void open_terminal(const struct plan *plan, struct stage *stage);
+void connect_stdio(const struct plan *plan, const struct stage *stage);
+
+/* user.c */
+struct identity {
+    uid_t uid;
+    gid_t gid;
+    gid_t groups[64];
+    int group_count;
+};
+void resolve_user(const char *spec, struct identity *identity);
+
+/* privileges.c */
+void drop_privileges(const struct plan *plan, const struct identity *identity);
+
+/* execute.c */
+void enter_directory(const char *cwd);
+__attribute__((noreturn)) void execute(const struct plan *plan);
+
+#endif

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pyrt-init: the first process of a container, until it becomes the container's program.
+ *
+ * Theory of operation. The parent clones this program into its namespaces from a sealed memfd, with one descriptor: the
+ * socket of plan.h. While parked, the init makes everything that no image can influence, on a tmpfs that covers /proc in
+ * its own mount namespace: proc, sysfs and a /dev of its own, masked and read-only where they must be. The plan then
+ * brings the image: the root is mounted beside them, becomes / by pivot_root, and only then is furnished, so that a
+ * symbolic link in a hostile image leads at most to another place in the same image. From the pivot on, nothing is
+ * looked up by path that was not put there by the plan; the host's tree is gone before the container's user is read.
+ *
+ * No allocation after the plan is read, no name service, no locale: the program is static and calls nothing of the kind.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <linux/keyctl.h>
+#include <net/if.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+
+#include "base/syscalls.h"
+#include "init.h"
+#include "netlink.h"
+
+static void setup_process(void)
+{
+    sigset_t none;
+    struct sigaction by_default = {.sa_handler = SIG_DFL};
+
+    /* Handlers went at the exec; what the parent ignored (Python: SIGPIPE) or blocked did not. */
+    for (int signal = 1; signal < NSIG; signal++)
+        sigaction(signal, &by_default, NULL);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+
+    if (fcntl(INIT_SOCKET, F_SETFD, FD_CLOEXEC) < 0) /* the exec closes it, which tells the parent */
+        _exit(125);
+    umask(0022);
+    /* No process of the container, however capable, may look into this one. */
+    if (prctl(PR_SET_DUMPABLE, 0) < 0)
+        fail("process", errno, "set dumpable");
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+        fail("process", errno, "set the parent-death signal");
+}
+
+static void setup_keyring(void)
+{
+    /* Without a session ring of its own the container would possess the keys of whoever started pyrt. */
+    if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS)
+        fail("keyring", errno, "join a new session keyring");
+}
+
+static void setup_loopback(unsigned init_flags)
+{
+    if (init_flags & PYRT_INIT_HOST_NETWORK)
+        return;
+    int ret = pyrt_link_up_lo();
+    if (ret < 0)
+        fail("network", -ret, "lo");
+}
+
+static void setup_names(const struct plan *plan)
+{
+    /* The group was joined between parking and the plan: only now is it the root of a namespace. */
+    if (unshare(CLONE_NEWCGROUP) < 0)
+        fail("namespaces", errno, "unshare the cgroup namespace");
+    if (plan->hostname && sethostname(plan->hostname, strlen(plan->hostname)) < 0)
+        fail("hostname", errno, plan->hostname);
+}
+
+static void setup_address(const struct plan *plan)
+{
+    const struct pyrt_plan_address *address = &plan->address;
+    if (!plan->has_address)
+        return;
+    int ret = pyrt_configure_interface("eth0", address->address, (int)address->prefix_length, address->gateway);
+    if (ret < 0)
+        fail("network", -ret, "eth0");
+}
+
+int main(int argc, char **argv)
+{
+    unsigned init_flags = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 0;
+    struct stage stage;
+    struct plan plan;
+    struct identity identity;
+
+    setup_process();
+    setup_keyring();
+    stage_mounts(&stage, init_flags);
+    setup_loopback(init_flags);
+    report(PYRT_REPORT_PARKED, -1);
+
+    receive_plan(&plan);
+    setup_names(&plan);
+    stage_cgroup(init_flags);
+    setup_address(&plan);
+    open_volumes(&plan);
+    open_terminal(&plan, &stage);
+    make_root(&plan, &stage);
+    furnish_root(&plan, &stage);
+    connect_stdio(&plan, &stage);
+    resolve_user(plan.user, &identity);
+    enter_directory(plan.cwd);
+    drop_privileges(&plan, &identity);
+    execute(&plan);
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the parent of a container and pyrt-init say to each other over the init's socket.
+ *
+ *   parent                                  pyrt-init
+ *   clone3, exec ------------------------>  makes what no image can change: /proc, /sys, /dev, lo
+ *   cgroup, veth                            PARKED
+ *   u32 size, plan, descriptors --------->  applies the plan
+ *                                           TERMINAL + the terminal's master, if it asked for one
+ *                                           EXECUTING, then execve closes the socket: it runs
+ *                                           or FAILED (step, errno, text), then exit
+ *
+ * The end of the socket without EXECUTING or FAILED means that the init died.
+ *
+ * A plan is a sequence of records: u16 op, u16 flags, u32 size, then size bytes, all in the machine's byte order.
+ */
+#ifndef PYRT_PLAN_H
+#define PYRT_PLAN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* cdef: begin */
+enum pyrt_init_flag {
+    PYRT_INIT_PRIVILEGED = 1,   /* nothing masked or read-only in /proc and /sys */
+    PYRT_INIT_HOST_NETWORK = 2, /* the network namespace is not the container's own */
+    PYRT_INIT_CGROUP2 = 4,      /* show the container's own group, read-only, at /sys/fs/cgroup */
+};
+
+enum pyrt_plan_op {
+    PYRT_PLAN_HOSTNAME = 1, /* string */
+    PYRT_PLAN_ADDRESS,      /* struct pyrt_plan_address: eth0 */
+    PYRT_PLAN_OVERLAY,      /* directory, options: the root; relative paths in options start at directory */
+    PYRT_PLAN_UNDERLAY,     /* directory, options: a read-only overlay that OVERLAY finds as PYRT_UNDERLAY_PATH */
+    PYRT_PLAN_ROOTFS,       /* path: the root is this directory itself */
+    PYRT_PLAN_READONLY,     /* empty: the root is read-only once it is furnished */
+    PYRT_PLAN_VOLUME,       /* source on the host, target; flags: 1 read-only */
+    PYRT_PLAN_FILE,         /* target, then the content: a file mounted over the root's own */
+    PYRT_PLAN_STDIO,        /* flags: 1 stdin is among the descriptors (then stdout, stderr) or it is /dev/null */
+    PYRT_PLAN_TERMINAL,     /* u16 rows, u16 columns: a terminal instead of three descriptors */
+    PYRT_PLAN_USER,         /* string: user[:group], names or numbers, as the root's own files know them */
+    PYRT_PLAN_CWD,          /* string */
+    PYRT_PLAN_CAPS,         /* u64: bounding, permitted and effective set */
+    PYRT_PLAN_NO_NEW_PRIVS, /* empty */
+    PYRT_PLAN_SECCOMP,      /* array of struct sock_filter */
+    PYRT_PLAN_ENV,          /* strings, NUL after each */
+    PYRT_PLAN_ARGV,         /* strings, NUL after each */
+};
+
+struct pyrt_plan_address {
+    uint32_t address;       /* network byte order */
+    uint32_t gateway;       /* network byte order */
+    uint32_t prefix_length;
+};
+
+enum pyrt_report_kind {
+    PYRT_REPORT_PARKED = 1,
+    PYRT_REPORT_TERMINAL = 2, /* carries the master's descriptor */
+    PYRT_REPORT_EXECUTING = 3,
+    PYRT_REPORT_FAILED = 4,
+};
+
+struct pyrt_report {
+    uint32_t kind;
+    int32_t error; /* errno, 0 when the text says it all */
+    char step[24];
+    char text[224];
+};
+/* cdef: end */
+
+#define PYRT_UNDERLAY_PATH "/proc/underlay"
+#define PYRT_PLAN_MAX (8 << 20)
+#define PYRT_PLAN_VOLUMES_MAX 64
+#define PYRT_PLAN_FILES_MAX 8
+#define PYRT_VOLUME_READONLY 1
+#define PYRT_STDIO_STDIN 1
+
+struct pyrt_plan_record {
+    uint16_t op, flags;
+    uint32_t size;
+};
+
+#endif
