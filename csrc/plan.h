@@ -31,7 +31,7 @@ enum pyrt_plan_op {
     PYRT_PLAN_HOSTNAME = 1, /* string */
     PYRT_PLAN_ADDRESS,      /* struct pyrt_plan_address: eth0 */
     PYRT_PLAN_OVERLAY,      /* directory, options: the root; relative paths in options start at directory */
-    PYRT_PLAN_UNDERLAY,     /* directory, options: a read-only overlay that OVERLAY finds as PYRT_UNDERLAY_PATH */
+    PYRT_PLAN_MASK,         /* struct pyrt_plan_mask, path: an entry of a layer that OVERLAY finds as PYRT_MASK_PATH */
     PYRT_PLAN_ROOTFS,       /* path: the root is this directory itself */
     PYRT_PLAN_READONLY,     /* empty: the root is read-only once it is furnished */
     PYRT_PLAN_VOLUME,       /* source on the host, target; flags: 1 read-only */
@@ -53,6 +53,11 @@ struct pyrt_plan_address {
     uint32_t prefix_length;
 };
 
+struct pyrt_plan_mask {
+    uint32_t mode;          /* of a directory; 0 is a whiteout */
+    uint32_t uid, gid;
+};
+
 enum pyrt_report_kind {
     PYRT_REPORT_PARKED = 1,
     PYRT_REPORT_TERMINAL = 2, /* carries the master's descriptor */
@@ -68,7 +73,8 @@ struct pyrt_report {
 };
 /* cdef: end */
 
-#define PYRT_UNDERLAY_PATH "/proc/underlay"
+#define PYRT_MASK_PATH "/proc/mask"
+#define PYRT_PLAN_MASKS_MAX 64
 #define PYRT_PLAN_MAX (8 << 20)
 #define PYRT_PLAN_VOLUMES_MAX 64
 #define PYRT_PLAN_FILES_MAX 8

@@ -23,13 +23,19 @@ struct plan_pair {
     int fd;               /* VOLUME: its detached mount, owned */
 };
 
+struct plan_mask {
+    struct pyrt_plan_mask entry;
+    const char *path; /* relative, "" for the layer itself */
+};
+
 struct plan {
     const char *hostname, *user, *cwd, *rootfs;
     struct pyrt_plan_address address;
-    struct plan_pair overlay, underlay;
+    struct plan_pair overlay;
+    struct plan_mask masks[PYRT_PLAN_MASKS_MAX];
     struct plan_pair volumes[PYRT_PLAN_VOLUMES_MAX];
     struct plan_pair files[PYRT_PLAN_FILES_MAX];
-    int volume_count, file_count;
+    int volume_count, file_count, mask_count;
     int has_address, has_terminal, readonly, no_new_privs, has_caps;
     uint16_t rows, columns;
     uint64_t caps;
@@ -60,7 +66,7 @@ void stage_cgroup(unsigned init_flags);
 
 /* root.c */
 void open_volumes(struct plan *plan);
-void make_root(const struct plan *plan, struct stage *stage);
+void make_root(const struct plan *plan);
 void furnish_root(const struct plan *plan, struct stage *stage);
 
 /* terminal.c */

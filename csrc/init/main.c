@@ -102,7 +102,7 @@ int main(int argc, char **argv)
     setup_address(&plan);
     open_volumes(&plan);
     open_terminal(&plan, &stage);
-    make_root(&plan, &stage);
+    make_root(&plan);
     furnish_root(&plan, &stage);
     connect_stdio(&plan, &stage);
     resolve_user(plan.user, &identity);

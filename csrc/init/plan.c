@@ -64,6 +64,15 @@ static int take_bytes(const uint8_t *at, const uint8_t *end, void *field, size_t
     return 0;
 }
 
+static int take_mask(const uint8_t *at, const uint8_t *end, struct plan_mask *mask)
+{
+    if ((size_t)(end - at) < sizeof mask->entry)
+        return -EBADMSG;
+    memcpy(&mask->entry, at, sizeof mask->entry);
+    at += sizeof mask->entry;
+    return (mask->path = take_string(&at, end)) ? 0 : -EBADMSG;
+}
+
 static int parse_record(const struct pyrt_plan_record *record, const uint8_t *at, struct plan *plan, char ***strings,
                         size_t *string_count)
 {
@@ -84,8 +93,10 @@ static int parse_record(const struct pyrt_plan_record *record, const uint8_t *at
         return take_bytes(at, end, &plan->address, sizeof plan->address);
     case PYRT_PLAN_OVERLAY:
         return take_pair(at, end, record->flags, &plan->overlay);
-    case PYRT_PLAN_UNDERLAY:
-        return take_pair(at, end, record->flags, &plan->underlay);
+    case PYRT_PLAN_MASK:
+        if (plan->mask_count == PYRT_PLAN_MASKS_MAX)
+            return -E2BIG;
+        return take_mask(at, end, &plan->masks[plan->mask_count++]);
     case PYRT_PLAN_READONLY:
         return plan->readonly = 1, 0;
     case PYRT_PLAN_VOLUME:

@@ -33,12 +33,12 @@ void open_volumes(struct plan *plan)
     }
 }
 
-static void mount_overlay(const struct plan_pair *overlay, const char *target, unsigned long flags)
+static void mount_overlay(const struct plan_pair *overlay, const char *target)
 {
     /* Relative names keep many layers within the page that mount(2) reads. */
     if (chdir(overlay->first) < 0)
         fail("root", errno, overlay->first);
-    if (mount("overlay", target, "overlay", flags, overlay->second) < 0)
+    if (mount("overlay", target, "overlay", 0, overlay->second) < 0)
         fail_path("root", errno, "mount overlay ", overlay->second);
 }
 
@@ -49,13 +49,35 @@ static void bind_rootfs(const char *path, const char *target)
         fail("root", errno, path);
 }
 
-void make_root(const struct plan *plan, struct stage *stage)
+/*
+ * A layer that hides what of the host's root no container may see, for the image that is the host's root: directories
+ * that lead to a whiteout. On the stage's tmpfs, because a lower directory must not lie within another.
+ */
+static void make_mask(const struct plan *plan)
 {
-    (void)stage;
-    if (plan->underlay.first)
-        mount_overlay(&plan->underlay, PYRT_UNDERLAY_PATH, MS_RDONLY);
+    int mask = open(PYRT_MASK_PATH, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (mask < 0)
+        fail("root", errno, PYRT_MASK_PATH);
+    for (int i = 0; i < plan->mask_count; i++) {
+        const struct pyrt_plan_mask *entry = &plan->masks[i].entry;
+        const char *path = *plan->masks[i].path ? plan->masks[i].path : ".";
+        int ret;
+        if (!entry->mode)
+            ret = mknodat(mask, path, S_IFCHR, 0);
+        else if ((ret = strcmp(path, ".") ? mkdirat(mask, path, 0700) : 0) == 0)
+            ret = fchownat(mask, path, entry->uid, entry->gid, 0) < 0 ? -1 : fchmodat(mask, path, entry->mode & 07777, 0);
+        if (ret < 0)
+            fail_path("root", errno, "mask ", path);
+    }
+    close(mask);
+}
+
+void make_root(const struct plan *plan)
+{
+    if (plan->mask_count)
+        make_mask(plan);
     if (plan->overlay.first)
-        mount_overlay(&plan->overlay, "/proc/root", 0);
+        mount_overlay(&plan->overlay, "/proc/root");
     else
         bind_rootfs(plan->rootfs, "/proc/root");
     if (chdir("/proc/root") < 0)

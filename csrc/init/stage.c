@@ -138,7 +138,7 @@ void stage_mounts(struct stage *stage, unsigned init_flags)
         fail("mounts", errno, STAGE);
 
     make_directory("root", 0755);
-    make_directory("underlay", 0755);
+    make_directory("mask", 0755);
     make_directory("files", 0755);
     make_directory("proc", 0555);
     make_directory("sys", 0555);

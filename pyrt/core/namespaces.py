@@ -20,17 +20,17 @@ from pathlib import Path
 from types import TracebackType
 
 from pyrt.core._namespaces import ffi, lib
-from pyrt.core.plan import UNDERLAY_PATH, Plan
+from pyrt.core.plan import MASK_PATH, Plan
 
 __all__ = [
     "ALL",
     "HOST_NETWORK",
+    "MASK_PATH",
     "NEWIPC",
     "NEWNET",
     "NEWNS",
     "NEWPID",
     "NEWUTS",
-    "UNDERLAY_PATH",
     "Plan",
     "Report",
     "Slot",

@@ -52,9 +52,9 @@ class Plan:
         """Mount an overlay as the root. `options` as mount(8) -o has them; relative paths start at `directory`."""
         return self._add(lib.PYRT_PLAN_OVERLAY, _string(directory) + _string(options))
 
-    def underlay(self, directory: str, options: str) -> Plan:
-        """Mount a read-only overlay first, which the root's options can name as `UNDERLAY_PATH`."""
-        return self._add(lib.PYRT_PLAN_UNDERLAY, _string(directory) + _string(options))
+    def mask(self, path: str, *, mode: int = 0, uid: int = 0, gid: int = 0) -> Plan:
+        """Add a directory (mode other than 0) or a whiteout to a layer that the root's options can name as `MASK_PATH`."""
+        return self._add(lib.PYRT_PLAN_MASK, struct.pack("=III", mode, uid, gid) + _string(path))
 
     def rootfs(self, path: str) -> Plan:
         """Use a directory of the host as the root, as it is: what the container writes stays there."""
@@ -102,4 +102,4 @@ class Plan:
         return self._add(lib.PYRT_PLAN_ARGV, b"".join(map(_string, arguments)))
 
 
-UNDERLAY_PATH = "/proc/underlay"
+MASK_PATH = "/proc/mask"

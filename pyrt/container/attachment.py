@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A client connected to a container: the way in. The way out is the broadcaster's, which alone writes to the socket."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Callable
+from typing import Protocol
+
+from pyrt.container.loop import READ, Loop
+from pyrt.container.stdin import Stdin
+from pyrt.core import frames
+
+LINGER_S = 5.0  # how long a client may take to read its last bytes and hang up
+
+
+class Target(Protocol):
+    """What a client may do to its container."""
+
+    def resize(self, rows: int, columns: int) -> None: ...
+
+    def deliver(self, number: int) -> None: ...
+
+
+class Attachment:
+    """Reads a client's STDIN, RESIZE, SIGNAL and DETACH frames. Owns the socket.
+
+    `on_gone` is called once, when the client has hung up, detached, or sent what is not a frame.
+    """
+
+    def __init__(
+        self, loop: Loop, sock: socket.socket, target: Target, stdin: Stdin | None, on_gone: Callable[[Attachment], None]
+    ) -> None:
+        sock.setblocking(False)
+        self.socket = sock
+        self.reader_id = -1
+        self._loop = loop
+        self._target = target
+        self._stdin = stdin
+        self._on_gone = on_gone
+        self._frames = frames.FrameReader()
+        self._leaving = False
+        if stdin is not None:
+            stdin.on_room = self._listen
+        self._listen()
+
+    def finish(self) -> None:
+        """The client has been sent everything. It hangs up when it has read that; until then its bytes count for nothing.
+
+        (Closing now could cost it the end: TCP resets a connection that is closed with bytes unread.)
+        """
+        self._leaving = True
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.close()
+            return
+        self._listen()
+        self._loop.call_later(LINGER_S, self.close)
+
+    def close(self) -> None:
+        if self.socket.fileno() < 0:
+            return
+        self._loop.unwatch(self.socket.fileno())
+        self.socket.close()
+        if self._stdin is not None:
+            self._stdin.on_room = None
+
+    def _listen(self) -> None:
+        if self.socket.fileno() >= 0:
+            self._loop.watch(self.socket.fileno(), READ, self._on_readable)
+
+    def _gone(self) -> None:
+        self.close()
+        if not self._leaving:
+            self._leaving = True
+            self._on_gone(self)
+
+    def _on_readable(self) -> None:
+        try:
+            if self._frames.recv(self.socket.fileno()) == 0:
+                self._gone()
+                return
+            for kind, payload in self._frames:
+                if not self._leaving:
+                    self._take(kind, payload)
+        except BlockingIOError:
+            return
+        except (OSError, frames.FrameError, struct.error):
+            self._gone()
+
+    def _take(self, kind: int, payload: bytes) -> None:
+        if kind == frames.STDIN:
+            if self._stdin is None:
+                return
+            if not payload:
+                self._stdin.end()
+                return
+            self._stdin.write(payload)
+            if self._stdin.full:  # the client waits until there is room again
+                self._loop.unwatch(self.socket.fileno())
+        elif kind == frames.RESIZE:
+            self._target.resize(*struct.unpack(">HH", payload))
+        elif kind == frames.SIGNAL:
+            self._target.deliver(*struct.unpack(">I", payload))
+        elif kind == frames.DETACH:
+            self._gone()
+        else:
+            raise frames.FrameError(f"a frame of type {kind} from a client that streams")

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a user asked of a container: kept as config.json, never changed by pyrt."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from pyrt.engine.limits import Limits
+from pyrt.engine.spec import Volume
+from pyrt.errors import PyrtError
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """A container's configuration. Sizes in bytes, times in seconds; names as in docker 0.1.0 where it had them."""
+
+    image: str
+    cmd: tuple[str, ...]
+    hostname: str = ""
+    user: str = ""
+    env: tuple[str, ...] = ()
+    working_dir: str = ""
+    ports: tuple[str, ...] = ()
+    volumes: tuple[Volume, ...] = ()
+    network: str = "bridge"
+    limits: Limits = Limits()
+    tty: bool = False
+    open_stdin: bool = False
+    auto_remove: bool = False
+    readonly: bool = False
+    timeout_s: float = 0
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    privileged: bool = False
+    no_new_privileges: bool = False
+    seccomp: str = ""  # "", "unconfined", or the text of a profile
+    log_max_bytes: int = 16 << 20
+    log_max_files: int = 5
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Config:
+        lists = {name: tuple(data[name]) for name in ("cmd", "env", "ports", "cap_add", "cap_drop")}
+        volumes = tuple(Volume(**volume) for volume in data["volumes"])
+        return cls(**{**data, **lists, "volumes": volumes, "limits": Limits(**data["limits"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """The whole of config.json: the configuration, and what pyrt decided when it made the container."""
+
+    id: str
+    name: str
+    created_at: float
+    boot_id: str
+    image_id: str
+    image_name: str
+    config: Config
+    network: dict[str, Any] | None = None  # pyrt.network.allocation.Allocation.to_record()
+
+    def dump(self) -> bytes:
+        data = dataclasses.asdict(self) | {"schema": SCHEMA, "config": self.config.to_json()}
+        return json.dumps(data, indent=4).encode()
+
+    @classmethod
+    def load(cls, data: bytes) -> Record:
+        """Raises PyrtError for bytes that are not a record of this schema."""
+        try:
+            fields = json.loads(data)
+            schema = fields.pop("schema")
+            if schema != SCHEMA:
+                raise PyrtError(f"config.json has schema {schema}, and this pyrt knows {SCHEMA}")
+            fields["config"] = Config.from_json(fields["config"])
+            return cls(**fields)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise PyrtError(f"config.json is damaged: {error!r}") from error

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Container: its record, its state, its directory, and who waits for its end."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+from pyrt.container.config import Record
+from pyrt.container.state import State
+from pyrt.network.manager import Allocation
+
+
+class Container:
+    """One container as the daemon has it. Used in the daemon's event loop only."""
+
+    def __init__(self, directory: Path, record: Record) -> None:
+        self.directory = directory
+        self.record = record
+        self.state = State()
+        self.allocation: Allocation | None = None
+        self.removing = False
+        self.discarded = False
+        self.started_once = False
+        self.starting = False  # a request to start it is under way
+        self.early_exit: dict[str, Any] | None = None  # its end, heard of before the reply to its start
+        self._waiters: list[asyncio.Future[None]] = []
+
+    @property
+    def id(self) -> str:
+        return self.record.id
+
+    @property
+    def name(self) -> str:
+        return self.record.name
+
+    @property
+    def image_id(self) -> str:
+        return self.record.image_id
+
+    @property
+    def command(self) -> str:
+        return " ".join(self.record.config.cmd)
+
+    @property
+    def label(self) -> str:
+        """How messages name it."""
+        return self.name or self.id[:16]
+
+    def set_network(self, network: dict[str, Any]) -> None:
+        self.record = dataclasses.replace(self.record, network=network)
+
+    @property
+    def log_directory(self) -> Path:
+        return self.directory / "log"
+
+    def make_directories(self) -> None:
+        """Make the container's own layer. Raises OSError; what was made is the caller's to remove."""
+        for path in (self.directory, self.directory / "rw", self.directory / "rw" / "diff", self.directory / "rw" / "work"):
+            os.mkdir(path, 0o700)
+        os.chmod(self.directory / "rw" / "diff", 0o755)  # it becomes the container's /
+
+    def set_exited(self, record: dict[str, Any]) -> None:
+        self.state.set_exited(record)
+        self._wake()
+
+    def set_lost(self, reason: str) -> None:
+        self.state.set_lost(reason)
+        self._wake()
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def ended(self) -> None:
+        """Wait until it does not run any more. Returns at once when it does not."""
+        while self.state.running:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter

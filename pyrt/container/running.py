@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One running container as the supervisor has it: from the moment its program runs until its last reader has everything."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+import struct
+import termios
+import time
+from collections.abc import Callable
+from typing import Any
+
+from pyrt.container.attachment import Attachment
+from pyrt.container.loop import READ, Loop, Timer
+from pyrt.container.signals import ends_by_default
+from pyrt.container.stdin import Stdin
+from pyrt.core import frames
+from pyrt.core.broadcast import Log
+from pyrt.engine.native import Launch
+
+DRAIN_S = 2.0  # how long output may still come after the first process is gone: somebody else holds the pipe then
+REMOVE_RETRY_S = 0.02
+
+ExitRecord = dict[str, Any]
+
+
+def exit_status(record: ExitRecord) -> int:
+    """The number that stands for an exit record: the code, or 128 + n for signal n, as shells have it."""
+    code = record["code"]
+    return int(code) if code is not None else 128 + int(record["signal"])
+
+
+class RunningContainer:
+    """Streams, clients, timers and the end of a container. All methods run in the supervisor's loop.
+
+    on_exit(container, record) is called when the process has ended and its output is complete; the caller records the
+    exit and then calls `conclude`. on_closed(container) when nothing of it is left.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        launch: Launch,
+        log: Log,
+        *,
+        container_id: str,
+        memory_bytes: int,
+        reservations: list[int],
+        on_exit: Callable[[RunningContainer, ExitRecord], None],
+        on_closed: Callable[[RunningContainer], None],
+    ) -> None:
+        self.id = container_id
+        self.log = log
+        self.pid = launch.slot.pid
+        self.started_at = time.time()
+        self._loop = loop
+        self._launch = launch
+        self._memory_bytes = memory_bytes
+        self._reservations = reservations  # owned: bound sockets that keep the container's public ports
+        self._on_exit = on_exit
+        self._on_closed = on_closed
+        self._attachments: list[Attachment] = []
+        self._timers: list[Timer] = []
+        self._record: ExitRecord | None = None
+        self._drained = False
+        self._timed_out = False
+        self._stdin: Stdin | None = None
+        self._terminal_fd = launch.take_fd("terminal_fd")
+
+        if self._terminal_fd >= 0:
+            self._stdin = Stdin(loop, os.dup(self._terminal_fd), terminal=True)
+            log.add_stream(os.dup(self._terminal_fd), frames.STDOUT)
+        else:
+            log.add_stream(launch.take_fd("stdout_fd"), frames.STDOUT)
+            log.add_stream(launch.take_fd("stderr_fd"), frames.STDERR)
+            if launch.stdin_fd >= 0:
+                self._stdin = Stdin(loop, launch.take_fd("stdin_fd"), terminal=False)
+        loop.watch(launch.slot.pidfd, READ, self._on_process_end)
+
+    # --- clients ---
+
+    def attach(self, sock: socket.socket, *, offset: int, guaranteed: bool, stdin: bool, trailer: bytes | None) -> None:
+        """Stream to a client from an offset of the log on. It gets `trailer` at the end, or this container's EXIT."""
+        flags = frames.START_SIGNALS if guaranteed else 0
+        if stdin and self._stdin is not None:
+            flags |= frames.START_STDIN | (frames.START_TTY if self._terminal_fd >= 0 else 0)
+        try:
+            sock.settimeout(LAUNCHED_CLIENT_S)
+            sock.sendall(frames.encode(frames.START, bytes([flags])))
+        except OSError:  # gone already; the container does not need it
+            sock.close()
+            if stdin and self._stdin is not None:
+                self._stdin.end()
+            return
+        attachment = Attachment(self._loop, sock, self, self._stdin if stdin else None, self._on_client_gone)
+        attachment.reader_id = self.log.add_reader(sock.fileno(), offset=offset, guaranteed=guaranteed, trailer=trailer)
+        self._attachments.append(attachment)
+
+    def on_reader_event(self, reader_id: int, *, gone: bool) -> None:
+        """The broadcaster is done with a reader: it has everything, or it hung up."""
+        for attachment in self._attachments:
+            if attachment.reader_id == reader_id:
+                if gone:
+                    self._drop(attachment)
+                    attachment.close()
+                else:
+                    self._attachments.remove(attachment)
+                    attachment.finish()
+                break
+        self._close_if_done()
+
+    def _on_client_gone(self, attachment: Attachment) -> None:
+        self.log.remove_reader(attachment.reader_id)
+        self._drop(attachment)
+        self._close_if_done()
+
+    def _drop(self, attachment: Attachment) -> None:
+        if attachment in self._attachments:
+            self._attachments.remove(attachment)
+
+    # --- what can be done to it ---
+
+    def resize(self, rows: int, columns: int) -> None:
+        if self._terminal_fd >= 0:
+            fcntl.ioctl(self._terminal_fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def deliver(self, number: int) -> None:
+        """Signal the first process; see `ends_by_default` for what it has no handler for."""
+        if self._record is not None:
+            return
+        try:
+            with open(f"/proc/{self.pid}/status", encoding="ascii", errors="replace") as file:
+                fatal = ends_by_default(number, file.read())
+            self._launch.slot.signal(signal.SIGKILL if fatal else number)
+        except (ProcessLookupError, FileNotFoundError):
+            pass  # it has ended; its pidfd is about to say so
+
+    def stop(self, number: int, grace_s: float) -> None:
+        """Ask it to end, and end it when it has not within grace_s."""
+        self.deliver(number)
+        self._timers.append(self._loop.call_later(grace_s, lambda: self.deliver(signal.SIGKILL)))
+
+    def limit_time(self, timeout_s: float) -> None:
+        self._timers.append(self._loop.call_later(timeout_s, self._on_timeout))
+
+    def _on_timeout(self) -> None:
+        if self._record is None:
+            self._timed_out = True
+            self.deliver(signal.SIGKILL)
+
+    # --- its end ---
+
+    def _on_process_end(self) -> None:
+        self._loop.unwatch(self._launch.slot.pidfd)
+        status = self._launch.slot.wait()
+        for timer in self._timers:
+            timer.cancel()
+        self._record = {
+            "code": status if status >= 0 else None,
+            "signal": -status if status < 0 else None,
+            "oom": self._launch.cgroup.oom_kills() > 0,
+            "timed_out": self._timed_out,
+            "finished_at": time.time(),
+        }
+        if self._record["oom"]:
+            self.log.notice(f"out of memory: the limit is {self._memory_bytes} bytes\n".encode())
+        if self._timed_out:
+            self.log.notice(b"stopped: its time (--timeout) was up\n")
+        if self._stdin is not None:
+            self._stdin.close()
+        # The terminal's master is what its output is read from; nobody else opens the other end any more.
+        if self._drained:
+            self._on_exit(self, self._record)
+        else:
+            self._timers = [self._loop.call_later(DRAIN_S, self._give_up_streams)]
+
+    def on_drained(self) -> None:
+        """All output has been read to its end."""
+        self._drained = True
+        if self._record is not None:
+            for timer in self._timers:
+                timer.cancel()
+            self._on_exit(self, self._record)
+
+    def _give_up_streams(self) -> None:
+        self.log.notice(b"output cut off: another process still holds the container's stdout or stderr\n")
+        self.log.close_streams()
+
+    def conclude(self) -> None:
+        """The exit is recorded: tell the clients, give the rest back."""
+        assert self._record is not None
+        self.log.finish(frames.encode(frames.EXIT, struct.pack(">I", exit_status(self._record))))
+        self._remove_cgroup(attempts=100)
+        self._launch.slot.close()
+        if self._terminal_fd >= 0:
+            os.close(self._terminal_fd)
+            self._terminal_fd = -1
+        for fd in self._reservations:
+            os.close(fd)
+        self._reservations = []
+        self._close_if_done()
+
+    def _remove_cgroup(self, attempts: int) -> None:
+        if not self._launch.cgroup.try_remove() and attempts > 0:  # the kernel is still burying the last process
+            self._loop.call_later(REMOVE_RETRY_S, lambda: self._remove_cgroup(attempts - 1))
+
+    def _close_if_done(self) -> None:
+        if self._record is not None and self._launch.slot.pidfd < 0 and not self._attachments:
+            self.log.close()
+            self._on_closed(self)
+
+
+LAUNCHED_CLIENT_S = 1.0  # a client that has been answered nothing yet has an empty buffer: a byte fits at once

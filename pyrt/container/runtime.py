@@ -1,0 +1,383 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runtime: all containers of one root, and what they are made of. The daemon has one.
+
+State first, then act: a container is on disk before it is started, its end is on disk before anybody hears of it, and
+each step of a start has its undo. What the daemon knows it can learn again: from the containers' directories and
+from the supervisor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import re
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Coroutine
+from pathlib import Path
+
+from pyrt.container import launching
+from pyrt.container.channel import Message
+from pyrt.container.config import Config, Record
+from pyrt.container.container import Container
+from pyrt.container.state import Status, load_exit
+from pyrt.container.supervision import Supervision, SupervisorLostError
+from pyrt.durable import sync_directory, write_atomically, write_durably
+from pyrt.engine.seccomp import ProgramCache
+from pyrt.errors import ConflictError, NotFoundError, PyrtError, UsageError
+from pyrt.image.graph import Graph
+from pyrt.image.removal import remove_tree
+from pyrt.image.tagstore import TagStore
+from pyrt.network.allocation import Allocation
+from pyrt.network.manager import NetworkManager
+
+DEFAULT_ROOT = Path("/var/lib/pyrt")
+DEFAULT_BRIDGE = "pyrt0"
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
+ID = re.compile(r"[0-9a-f]{64}")
+
+logger = logging.getLogger("pyrt.runtime")
+
+
+def boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def instance_name(root: Path) -> str:
+    """What bridges and groups of the root are called: instances with roots of their own must not meet anywhere."""
+    return "pyrt" if root == DEFAULT_ROOT else f"pyrt{hashlib.sha256(os.fsencode(root)).hexdigest()[:8]}"
+
+
+class Runtime:
+    """The containers, images and networks of one root. Belongs to one event loop; blocking work runs in threads."""
+
+    def __init__(self, root: Path, run_dir: Path, *, bridge: str | None = None) -> None:
+        self.root = root
+        self.run_dir = run_dir
+        name = instance_name(root)
+        for directory in ("containers", "tmp", "cache"):
+            (root / directory).mkdir(mode=0o700, exist_ok=True)
+        self.graph = Graph(root)
+        self.tags = TagStore(root, self.graph)
+        self.network = NetworkManager(bridge or (DEFAULT_BRIDGE if root == DEFAULT_ROOT else name))
+        self.programs = ProgramCache(root / "cache" / "seccomp")
+        self.containers: dict[str, Container] = {}
+        self._names: dict[str, Container] = {}
+        self._boot_id = boot_id()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._supervision = Supervision(
+            root, run_dir, cgroup_parent=name, on_event=self._on_event, on_lost=self._on_supervisor_lost
+        )
+
+    async def start(self) -> None:
+        """Load what is there, find the supervisor, and agree with it on what runs."""
+        await asyncio.to_thread(self._load)
+        await self._reconcile()
+        live = {c.id: c.allocation for c in self.containers.values() if c.state.running and c.allocation}
+        await asyncio.to_thread(self.network.sync, live)
+
+    async def close(self) -> None:
+        """Let go of everything; containers and supervisor go on."""
+        self._supervision.close()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=5)
+        self.network.close()
+
+    def poll_events(self) -> None:
+        """Take in what the supervisor has said: a client that saw a container end must find every command knowing it."""
+        self._supervision.poll()
+
+    # --- finding ---
+
+    def get(self, name: str) -> Container:
+        """Find a container by name, id, or unique beginning of an id. Raises NotFoundError, ConflictError."""
+        if container := self._names.get(name) or self.containers.get(name):
+            return container
+        found = [container for id, container in self.containers.items() if id.startswith(name)] if name else []
+        if len(found) > 1:
+            raise ConflictError(f"{name} is the beginning of {len(found)} containers' ids: give more of it")
+        if not found:
+            raise NotFoundError(f"No such container: {name}")
+        return found[0]
+
+    def list(self) -> list[Container]:
+        """All containers, newest first."""
+        return sorted(self.containers.values(), key=lambda container: container.record.created_at, reverse=True)
+
+    # --- running ---
+
+    async def run(
+        self, config: Config, *, name: str = "", size: tuple[int, int] = (24, 80), client: socket.socket | None = None
+    ) -> Container:
+        """Make a container and start it; `client` is the connection its output goes to (borrowed).
+
+        Returns when its program runs, and it is safe on disk unless it is one that is removed at its end. Raises
+        PyrtError; nothing of the container is left then.
+        """
+        task = asyncio.ensure_future(self._run(config, name, size, client))
+        # A caller that is cancelled (its client hung up) must not leave half a start behind: this goes on to an end.
+        return await asyncio.shield(task)
+
+    async def _run(
+        self, config: Config, name: str, size: tuple[int, int], client: socket.socket | None
+    ) -> Container:
+        container = await self._create(config, name)
+        try:
+            durable = None if config.auto_remove else asyncio.ensure_future(asyncio.to_thread(_sync_record, container))
+            await self._launch(container, size, client)
+            if durable is not None:
+                await durable
+        except BaseException:
+            await self._release_network(container)
+            await self._discard(container)
+            raise
+        return container
+
+    async def _create(self, config: Config, name: str) -> Container:
+        image = self.tags.lookup_image(config.image)
+        if name and not NAME.fullmatch(name):
+            raise UsageError(f"container name {name!r}: use letters, digits, and _ . - after the first, at most 63")
+        if name in self._names:
+            await self._wait_for_name(name)
+        record = Record(
+            id=secrets.token_hex(32),
+            name=name,
+            created_at=time.time(),
+            boot_id=self._boot_id,
+            image_id=image.id,
+            image_name=config.image,
+            config=config,
+        )
+        container = Container(self.root / "containers" / record.id, record)
+        if name:
+            self._names[name] = container  # before the first await: a name is given once
+        try:
+            if config.network == "bridge":
+                container.allocation = await asyncio.to_thread(self.network.allocate, record.id, config.ports)
+                container.set_network(container.allocation.to_record())
+            container.make_directories()
+            write_atomically(container.directory / "config.json", container.record.dump())
+        except BaseException as error:
+            await self._release_network(container)
+            await self._discard(container)
+            if isinstance(error, OSError):
+                raise PyrtError(f"Error creating container: {error.strerror}: {error.filename or ''}") from error
+            raise
+        self.containers[container.id] = container
+        return container
+
+    async def _wait_for_name(self, name: str) -> None:
+        """A container that is on its way out frees its name in a moment; any other keeps it."""
+        holder = self._names[name]
+        if holder.record.config.auto_remove and not holder.state.running and holder.started_once:
+            for _ in range(200):
+                if self._names.get(name) is not holder:
+                    return
+                await asyncio.sleep(0.01)
+        raise ConflictError(f"the name {name} is taken by container {holder.id[:16]}: remove it or use another name")
+
+    async def _launch(self, container: Container, size: tuple[int, int], client: socket.socket | None) -> None:
+        config = container.record.config
+        image = self.tags.lookup_image(container.image_id)
+        spec = await launching.make_spec(self, container, image, size)
+        allocation = container.allocation
+        sockets: tuple[socket.socket, ...] = ()
+        if allocation is not None:
+            sockets = allocation.sockets
+            if allocation.mappings:
+                await asyncio.to_thread(self.network.publish, container.id, allocation)
+        fds = [client.fileno()] if client is not None else []
+        fds += [reserved.fileno() for reserved in sockets]
+        request = {
+            "spec": spec.to_json(),
+            "attach": client is not None,
+            "ephemeral": config.auto_remove,
+            "timeout": config.timeout_s,
+            "log_max_bytes": config.log_max_bytes,
+            "log_max_files": config.log_max_files,
+        }
+        container.started_once = True
+        container.starting = True
+        try:
+            reply = await self._supervision.ask("start", request, fds)
+        finally:
+            container.starting = False
+            for reserved in sockets:  # the supervisor has its own now, or the start has failed
+                reserved.close()
+        if not container.state.status is Status.CREATED:
+            return  # it has run and ended before this task was scheduled again
+        container.state.set_running(pid=reply["pid"], started_at=reply["started_at"])
+        if (record := container.early_exit) is not None:
+            self._finish(container, record)
+
+    # --- what happens to them ---
+
+    def _on_event(self, message: Message) -> None:
+        container = self.containers.get(message["id"])
+        if message["event"] != "exit" or container is None:
+            return
+        if container.state.running:
+            self._finish(container, message["record"])
+        else:  # the reply to its start came with it and has not been looked at yet
+            container.early_exit = message["record"]
+
+    def _finish(self, container: Container, record: Message) -> None:
+        container.set_exited(record)
+        self._spawn(self._after_exit(container))
+
+    async def _after_exit(self, container: Container) -> None:
+        await self._release_network(container)
+        if container.record.config.auto_remove and not container.removing:
+            await self._discard(container)
+
+    def _on_supervisor_lost(self) -> None:
+        self._spawn(self._reconcile())
+
+    async def _reconcile(self) -> None:
+        """Learn from the supervisor what runs; whatever does not has an exit record, or is lost."""
+        live: dict[str, Message] = {}
+        if await self._supervision.connect(start=False):
+            try:
+                live = (await self._supervision.ask("list", {}))["containers"]
+            except SupervisorLostError:
+                pass
+        for container in list(self.containers.values()):
+            if container.starting:
+                continue  # its own request hears of it
+            if (found := live.get(container.id)) is not None:
+                if not container.state.running:
+                    container.started_once = True
+                    container.state.set_running(pid=found["pid"], started_at=found["started_at"])
+            elif container.state.status in (Status.CREATED, Status.RUNNING):
+                await self._settle(container)
+
+    async def _settle(self, container: Container) -> None:
+        """A container that does not run, and whose end this daemon has not been told."""
+        never_started = container.state.status is Status.CREATED and not container.log_directory.exists()
+        if container.record.config.auto_remove or never_started:
+            if container.state.running:
+                container.set_lost("the supervisor ended")
+            await self._release_network(container)
+            await self._discard(container)
+            return
+        try:
+            container.set_exited(load_exit((container.directory / "exit.json").read_bytes()))
+        except (OSError, ValueError):
+            rebooted = container.record.boot_id != self._boot_id
+            container.set_lost("the host was rebooted" if rebooted else "the supervisor ended")
+        await self._release_network(container)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # --- ending and removing ---
+
+    async def signal(self, container: Container, number: int) -> None:
+        if not container.state.running:
+            raise ConflictError(f"container {container.label} is not running")
+        await self._supervision.ask("signal", {"id": container.id, "signal": number})
+
+    async def stop(self, container: Container, grace_s: float) -> None:
+        """SIGTERM, after the grace SIGKILL; returns when it has ended. One that does not run is stopped already."""
+        if not container.state.running:
+            return
+        try:
+            await self._supervision.ask("stop", {"id": container.id, "grace": grace_s})
+        except NotFoundError:
+            pass  # it ended first; the event is on its way
+        await container.ended()
+
+    async def remove(self, container: Container, *, force: bool = False) -> None:
+        """Remove a container. A running one is an error, unless force: then it is killed first."""
+        if container.state.running:
+            if not force:
+                raise ConflictError(f"container {container.label} is running: stop it first, or use rm -f")
+            container.removing = True
+            try:
+                await self.signal(container, signal.SIGKILL)
+            except (NotFoundError, ConflictError):
+                pass  # it ended first
+            await container.ended()
+        await self._release_network(container)
+        await self._discard(container)
+
+    async def follow(self, container: Container, client: socket.socket) -> None:
+        """Stream a running container's log to a client, from its beginning to the container's end."""
+        await self._supervision.ask("follow", {"id": container.id}, [client.fileno()])
+
+    async def _release_network(self, container: Container) -> None:
+        allocation, container.allocation = container.allocation, None
+        if allocation is not None:
+            await asyncio.to_thread(self.network.release, container.id, allocation)
+
+    async def _discard(self, container: Container) -> None:
+        """Take the container out of the books and off the disk. Its name is free when this returns; harmless twice."""
+        if container.discarded:
+            return
+        container.discarded = True
+        trash = self.root / "tmp" / f"{container.id}.removed"
+        try:
+            await asyncio.to_thread(_move_away, container.directory, trash, durable=not container.record.config.auto_remove)
+        finally:
+            self.containers.pop(container.id, None)
+            if self._names.get(container.name) is container:
+                del self._names[container.name]
+        self._spawn(asyncio.to_thread(remove_tree, trash))
+
+    # --- loading ---
+
+    def _load(self) -> None:
+        for directory in (self.root / "containers").iterdir():
+            if not ID.fullmatch(directory.name):
+                continue
+            try:
+                record = Record.load((directory / "config.json").read_bytes())
+            except FileNotFoundError:  # the daemon died while making it: nobody was told of it
+                _move_away(directory, self.root / "tmp" / f"{directory.name}.removed", durable=False)
+                continue
+            except (PyrtError, OSError) as error:
+                logger.error("container %s: %s", directory.name[:16], error)
+                self._add_damaged(directory, str(error))
+                continue
+            container = Container(directory, record)
+            if record.network is not None:
+                container.allocation = Allocation.from_record(record.network)
+            self.containers[record.id] = container
+            if record.name:
+                self._names[record.name] = container
+
+    def _add_damaged(self, directory: Path, reason: str) -> None:
+        record = Record(
+            id=directory.name,
+            name="",
+            created_at=directory.stat().st_mtime,
+            boot_id="",
+            image_id="",
+            image_name="",
+            config=Config(image="", cmd=()),
+        )
+        container = Container(directory, record)
+        container.state.status = Status.DAMAGED
+        container.state.reason = reason
+        self.containers[record.id] = container
+
+
+def _sync_record(container: Container) -> None:
+    """Put a new container on the disk for good: its record, its directory, and the entry that leads to it."""
+    write_durably(container.directory / "config.json", container.record.dump())
+    sync_directory(container.directory.parent)
+
+
+def _move_away(directory: Path, trash: Path, *, durable: bool) -> None:
+    try:
+        os.rename(directory, trash)
+    except FileNotFoundError:
+        return
+    if durable:
+        sync_directory(directory.parent)

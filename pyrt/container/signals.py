@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Signals for a container's first process, which the kernel treats unlike any other."""
+
+from __future__ import annotations
+
+import signal
+
+# signal(7): the default action of these is not to end the process.
+HARMLESS = frozenset(
+    {signal.SIGCHLD, signal.SIGCONT, signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGURG, signal.SIGWINCH}
+)
+
+
+def ends_by_default(number: int, status: str) -> bool:
+    """Tell whether a signal would end an ordinary process that has this /proc/PID/status, but not the first of a namespace.
+
+    The kernel discards signals without a handler for the first process of a PID namespace (pid_namespaces(7)), so that
+    Ctrl-C on a plain `sleep` would do nothing. pyrt makes up for it: such a signal ends the container. One that the
+    process ignores on purpose or blocks is left to it.
+    """
+    if number in HARMLESS or number in (signal.SIGKILL, 0):
+        return False
+    bit = 1 << (number - 1)
+    masks = 0
+    for line in status.splitlines():
+        name, _, value = line.partition(":")
+        if name in ("SigBlk", "SigIgn", "SigCgt"):
+            masks |= int(value, 16)
+    return not masks & bit

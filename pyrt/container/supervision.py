@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The daemon's side of the supervisor: finds it or starts it, asks it, hears from it."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import itertools
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pyrt import errors
+from pyrt.container.channel import Channel, Message
+from pyrt.errors import PyrtError, StartError
+
+logger = logging.getLogger(__name__)
+
+ANSWER_S = 30.0  # a start that takes longer than this hangs in the kernel (a dead network file system, say)
+
+
+class SupervisorLostError(PyrtError):
+    """The supervisor ended, and the containers with it."""
+
+
+class Supervision:
+    """A connection to the one supervisor of a root. Belongs to the daemon's event loop.
+
+    on_event(message) is called for what it says unasked, on_lost() when it has ended.
+    """
+
+    def __init__(
+        self, root: Path, run_dir: Path, *, cgroup_parent: str, on_event: Callable[[Message], None], on_lost: Callable[[], None]
+    ) -> None:
+        self._root = root
+        self._run_dir = run_dir
+        self._cgroup_parent = cgroup_parent
+        self._on_event = on_event
+        self._on_lost = on_lost
+        self._channel: Channel | None = None
+        self._replies: dict[int, asyncio.Future[Message]] = {}
+        self._sequence = itertools.count(1)
+
+    async def connect(self, *, start: bool = True) -> bool:
+        """Connect to the supervisor that is there, or start one. Returns False when there is none and none was started."""
+        path = self._run_dir / "supervisor.sock"
+        connection = _connect(path)
+        if connection is None:
+            if not start:
+                return False
+            connection = self._spawn(path)
+        connection.setblocking(False)
+        self._channel = Channel(connection)
+        asyncio.get_running_loop().add_reader(connection, self.poll)
+        return True
+
+    @property
+    def connected(self) -> bool:
+        return self._channel is not None
+
+    def _spawn(self, path: Path) -> socket.socket:
+        path.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            listener.bind(os.fspath(path))
+            os.chmod(path, 0o600)
+            listener.listen(4)
+            log_fd = os.open(self._run_dir / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            try:
+                process = subprocess.Popen(
+                    [sys.executable, "-I", "-m", "pyrt.container.supervisor", self._root, str(listener.fileno()), self._cgroup_parent],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log_fd,
+                    stderr=log_fd,
+                    env={},
+                    cwd="/",
+                    pass_fds=[listener.fileno()],
+                    start_new_session=True,
+                )
+            finally:
+                os.close(log_fd)
+            process.returncode = 0  # it is to outlive this process, whose duty it is not to wait for it
+            (self._run_dir / "supervisor.pid").write_text(f"{process.pid}\n")
+            connection = _connect(path)
+            assert connection is not None  # the listener is open: the kernel keeps the connection for its owner
+            return connection
+
+    def poll(self) -> None:
+        """Take in everything that has arrived."""
+        while self._channel is not None:
+            try:
+                received = self._channel.receive()
+            except BlockingIOError:
+                return
+            except OSError:
+                received = None
+            if received is None:
+                self._lost()
+                return
+            message, fds = received
+            for fd in fds:
+                os.close(fd)
+            if "event" in message:
+                self._on_event(message)
+            elif (future := self._replies.pop(message["seq"], None)) is not None and not future.done():
+                future.set_result(message)
+
+    def _lost(self) -> None:
+        self.close()
+        replies, self._replies = self._replies, {}
+        for future in replies.values():
+            if not future.done():
+                future.set_exception(SupervisorLostError("the supervisor ended before it answered; see supervisor.log"))
+        self._on_lost()
+
+    def close(self) -> None:
+        """Let go of the supervisor, which goes on."""
+        if self._channel is not None:
+            asyncio.get_running_loop().remove_reader(self._channel.socket)
+            self._channel.close()
+            self._channel = None
+
+    async def ask(self, op: str, message: Message, fds: Sequence[int] = ()) -> Message:
+        """Send a request and wait for its reply. Raises the PyrtError that the supervisor answered with."""
+        if self._channel is None:
+            await self.connect()
+        assert self._channel is not None
+        sequence = next(self._sequence)
+        future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self._replies[sequence] = future
+        try:
+            self._channel.send({**message, "op": op, "seq": sequence}, fds)
+            reply = await asyncio.wait_for(future, ANSWER_S)
+        except TimeoutError:
+            raise PyrtError(f"the supervisor has not answered for {ANSWER_S:.0f} s") from None
+        except OSError as error:
+            raise SupervisorLostError(f"the supervisor cannot be reached: {error.strerror}") from error
+        finally:
+            self._replies.pop(sequence, None)
+        if "error" in reply:
+            raise _rebuild(reply)
+        return reply
+
+
+def _connect(path: Path) -> socket.socket | None:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        connection.connect(os.fspath(path))
+    except OSError as error:
+        connection.close()
+        if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
+            return None
+        raise
+    return connection
+
+
+def _rebuild(reply: Message) -> PyrtError:
+    kind = getattr(errors, reply["kind"], PyrtError)
+    if issubclass(kind, StartError):
+        return kind(reply["step"], reply["errno"], reply["text"])
+    return kind(reply["error"]) if issubclass(kind, PyrtError) else PyrtError(reply["error"])

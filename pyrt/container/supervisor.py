@@ -1,0 +1,303 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The supervisor: parent of every container, keeper of their output and exit statuses.
+
+It outlives the daemon and takes orders from whichever daemon is connected (pyrt.container.channel); containers die with it.
+What it must not lose it writes before it says so: a container's exit status is in its directory before anybody hears
+of it. With no container and no daemon it ends by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pyrt.container.channel import Channel, Message
+from pyrt.container.loop import READ, Loop
+from pyrt.container.running import ExitRecord, RunningContainer
+from pyrt.core import broadcast, frames
+from pyrt.engine.cgroups import Layout
+from pyrt.engine.native import Launch, NativeEngine
+from pyrt.engine.spec import LaunchSpec
+from pyrt.errors import NotFoundError, PyrtError, StartError
+from pyrt.image.durable import write_durably
+
+LONELY_S = 3.0  # how long it stays with nothing to supervise and nobody to serve
+EXIT_FILE = "exit.json"
+
+logger = logging.getLogger("pyrt.supervisor")
+
+
+class Recorder:
+    """Writes exit records durably in a thread of its own: an fsync must not hold up anybody's start or output."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._work: queue.SimpleQueue[tuple[Path, bytes, Callable[[], None]]] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._event_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        loop.watch(self._event_fd, READ, self._on_done)
+        threading.Thread(target=self._run, name="recorder", daemon=True).start()
+
+    def write(self, path: Path, record: ExitRecord, then: Callable[[], None]) -> None:
+        self._work.put((path, json.dumps(record).encode(), then))
+
+    def _run(self) -> None:
+        while True:
+            path, data, then = self._work.get()
+            try:
+                write_durably(path, data)
+            except OSError as error:  # a full disk: the status is still told to whoever listens now
+                logger.error("cannot record an exit: %s: %s", path, error.strerror)
+            self._done.put(then)
+            os.eventfd_write(self._event_fd, 1)
+
+    def _on_done(self) -> None:
+        os.eventfd_read(self._event_fd)
+        while not self._done.empty():
+            self._done.get()()
+
+
+class Supervisor:
+    def __init__(self, root: Path, listener: socket.socket, *, cgroup_parent: str) -> None:
+        self._root = root
+        self._listener = listener
+        self._loop = Loop()
+        self._recorder = Recorder(self._loop)
+        self._broadcaster = broadcast.Broadcaster()
+        self._layout = Layout.detect(cgroup_parent)
+        self._engine = NativeEngine(self._layout)
+        self._containers: dict[str, RunningContainer] = {}
+        self._by_log: dict[broadcast.Log, RunningContainer] = {}
+        self._starting = 0
+        self._daemon: Channel | None = None
+
+    def run(self) -> None:
+        self._listener.setblocking(False)
+        self._loop.watch(self._listener.fileno(), READ, self._on_connection)
+        self._loop.watch(self._broadcaster.fileno(), READ, self._on_broadcaster)
+        self._loop.call_later(LONELY_S, self._check_lonely)
+        self._loop.run()
+        self._broadcaster.close()
+
+    # --- the daemon ---
+
+    def _on_connection(self) -> None:
+        connection, _ = self._listener.accept()
+        connection.setblocking(False)
+        if self._daemon is not None:  # the last one to come is the one that holds the root's lock
+            self._disconnect()
+        self._daemon = Channel(connection)
+        self._loop.watch(connection.fileno(), READ, self._on_request)
+
+    def _disconnect(self) -> None:
+        if self._daemon is not None:
+            self._loop.unwatch(self._daemon.fileno())
+            self._daemon.close()
+            self._daemon = None
+        self._loop.call_later(LONELY_S, self._check_lonely)
+
+    def _check_lonely(self) -> None:
+        if self._daemon is None and not self._containers and not self._starting:
+            self._loop.stop()
+
+    def _say(self, message: Message) -> None:
+        """Tell the daemon. One that does not listen is let go: the next one asks for everything anew."""
+        if self._daemon is None:
+            return
+        try:
+            self._daemon.send(message)
+        except OSError:
+            self._disconnect()
+
+    def _on_request(self) -> None:
+        assert self._daemon is not None
+        try:
+            received = self._daemon.receive()
+        except BlockingIOError:
+            return
+        except OSError:
+            received = None
+        if received is None:
+            self._disconnect()
+            return
+        request, fds = received
+        operation: Callable[[Message, list[int]], Any] | None = {
+            "start": self._start,
+            "stop": self._stop,
+            "signal": self._signal,
+            "follow": self._follow,
+            "list": self._list,
+        }.get(request["op"])
+        try:
+            if operation is None:
+                raise PyrtError(f"the supervisor knows no {request['op']!r}: is it of another version?")
+            reply = operation(request, fds)
+            if reply is not None:
+                self._say({"seq": request["seq"], **reply})
+        except PyrtError as error:
+            self._refuse(request, error)
+        except Exception as error:
+            logger.exception("in %r", request["op"])
+            self._refuse(request, PyrtError(f"internal error in the supervisor: {error!r}"))
+        finally:
+            for fd in fds:  # what an operation keeps it has removed from the list
+                os.close(fd)
+
+    def _refuse(self, request: Message, error: PyrtError) -> None:
+        reply = {"seq": request["seq"], "error": str(error), "kind": type(error).__name__}
+        if isinstance(error, StartError):
+            reply.update(step=error.step, errno=error.errno, text=error.text)
+        self._say(reply)
+
+    def _get(self, request: Message) -> RunningContainer:
+        container = self._containers.get(request["id"])
+        if container is None:
+            raise NotFoundError("the container is not running")
+        return container
+
+    # --- its orders ---
+
+    def _list(self, request: Message, fds: list[int]) -> Message:
+        return {"containers": {c.id: {"pid": c.pid, "started_at": c.started_at} for c in self._containers.values()}}
+
+    def _signal(self, request: Message, fds: list[int]) -> Message:
+        self._get(request).deliver(request["signal"])
+        return {}
+
+    def _stop(self, request: Message, fds: list[int]) -> Message:
+        self._get(request).stop(signal.SIGTERM, request["grace"])
+        return {}
+
+    def _follow(self, request: Message, fds: list[int]) -> Message:
+        container = self._get(request)
+        trailer = frames.encode(frames.EXIT, bytes(4))
+        client = socket.socket(fileno=fds.pop(0))
+        container.attach(client, offset=broadcast.START, guaranteed=False, stdin=False, trailer=trailer)
+        return {}
+
+    def _start(self, request: Message, fds: list[int]) -> None:
+        """Begin a start; the reply follows when the program runs, or does not."""
+        spec = LaunchSpec.from_json(request["spec"])
+        log = self._open_log(spec.id, request)
+        try:
+            launch = self._engine.begin(spec)
+        except BaseException:
+            log.close()
+            raise
+        client = socket.socket(fileno=fds.pop(0)) if request["attach"] else None
+        reservations = fds[:]
+        fds.clear()
+        self._starting += 1
+        self._loop.watch(
+            launch.fileno(), READ, lambda: self._advance(request, spec, launch, log, client, reservations)
+        )
+
+    def _open_log(self, container_id: str, request: Message) -> broadcast.Log:
+        path = self._root / "containers" / container_id / "log"
+        path.mkdir(mode=0o700, exist_ok=True)
+        dirfd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            return self._broadcaster.open_log(
+                dirfd, max_size_bytes=request["log_max_bytes"], max_files=request["log_max_files"]
+            )
+        finally:
+            os.close(dirfd)
+
+    def _advance(
+        self,
+        request: Message,
+        spec: LaunchSpec,
+        launch: Launch,
+        log: broadcast.Log,
+        client: socket.socket | None,
+        reservations: list[int],
+    ) -> None:
+        fd = launch.fileno()
+        try:
+            if not launch.advance():
+                return
+        except StartError as error:
+            self._loop.unwatch(fd)
+            self._starting -= 1
+            log.close()
+            for reserved in reservations:
+                os.close(reserved)
+            if client is not None:
+                client.close()
+            self._refuse(request, error)
+            return
+        self._loop.unwatch(fd)
+        self._starting -= 1
+        container = RunningContainer(
+            self._loop,
+            launch,
+            log,
+            container_id=spec.id,
+            memory_bytes=spec.limits.memory_bytes,
+            reservations=reservations,
+            on_exit=self._on_exit if not request["ephemeral"] else self._on_ephemeral_exit,
+            on_closed=self._on_closed,
+        )
+        self._containers[spec.id] = container
+        self._by_log[log] = container
+        self._say({"seq": request["seq"], "pid": container.pid, "started_at": container.started_at})
+        if client is not None:
+            container.attach(client, offset=broadcast.START, guaranteed=True, stdin=spec.stdin, trailer=None)
+        if request["timeout"]:
+            container.limit_time(request["timeout"])
+
+    # --- the containers ---
+
+    def _on_broadcaster(self) -> None:
+        for kind, log, detail in self._broadcaster.events():
+            container = self._by_log.get(log)
+            if container is None:
+                continue
+            if kind == broadcast.DRAINED:
+                container.on_drained()
+            elif kind in (broadcast.READER_DONE, broadcast.READER_GONE):
+                container.on_reader_event(detail, gone=kind == broadcast.READER_GONE)
+            elif kind == broadcast.WRITE_FAILED:
+                logger.error("container %s: its log cannot be written: %s", container.id, os.strerror(detail))
+
+    def _on_exit(self, container: RunningContainer, record: ExitRecord) -> None:
+        path = self._root / "containers" / container.id / EXIT_FILE
+        self._recorder.write(path, record, lambda: self._on_recorded(container, record))
+
+    def _on_ephemeral_exit(self, container: RunningContainer, record: ExitRecord) -> None:
+        """A container that is removed at its end leaves no record: there will be nothing to ask about."""
+        self._on_recorded(container, record)
+
+    def _on_recorded(self, container: RunningContainer, record: ExitRecord) -> None:
+        # The daemon first: a client that has its exit status finds every later command knowing it.
+        self._containers.pop(container.id, None)
+        self._say({"event": "exit", "id": container.id, "record": record})
+        container.conclude()
+
+    def _on_closed(self, container: RunningContainer) -> None:
+        self._by_log.pop(container.log, None)
+        if not self._containers:
+            self._loop.call_later(LONELY_S, self._check_lonely)
+
+
+def main(argv: list[str]) -> int:
+    """python -m pyrt.container.supervisor ROOT LISTENER_FD CGROUP_PARENT"""
+    root, listener_fd, cgroup_parent = argv
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s supervisor %(levelname)s %(message)s")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the client
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    listener = socket.socket(fileno=int(listener_fd))
+    Supervisor(Path(root), listener, cgroup_parent=cgroup_parent).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

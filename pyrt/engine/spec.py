@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an engine is asked to start: everything decided, nothing left to look up but the image's own user names."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyrt.engine.limits import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """The container's root file system: an overlay of image layers below a directory of its own.
+
+    `lower` are the layers, topmost first; relative ones start at `directory`. `mask` hides parts of them: entries of
+    (path, mode, uid, gid), parents first, mode 0 for what is to be hidden.
+    """
+
+    directory: str
+    lower: tuple[str, ...]
+    upper: str
+    work: str
+    mask: tuple[tuple[str, int, int, int], ...] = ()
+    volatile: bool = False
+    readonly: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """`mode` is bridge, none or host; the rest is for bridge only."""
+
+    mode: str = "none"
+    bridge_index: int = 0
+    address: str = ""
+    prefix_length: int = 0
+    gateway: str = ""
+    mtu: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    source: str
+    target: str
+    readonly: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchSpec:
+    """One container, ready to start. Times in seconds, sizes in bytes; `capabilities` is a bit mask."""
+
+    id: str
+    root: Root
+    argv: tuple[str, ...]
+    env: tuple[str, ...]
+    hostname: str
+    cwd: str = "/"
+    user: str = ""
+    network: Network = field(default_factory=Network)
+    volumes: tuple[Volume, ...] = ()
+    files: tuple[tuple[str, str], ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    capabilities: int = 0
+    seccomp_path: str = ""
+    no_new_privileges: bool = False
+    privileged: bool = False
+    tty: bool = False
+    rows: int = 24
+    columns: int = 80
+    stdin: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> LaunchSpec:
+        """Rebuild a spec that `to_json` made. The sender is pyrt itself: a missing field is a bug, not an input error."""
+        root = data["root"]
+        return cls(
+            **{
+                **data,
+                "root": Root(**{**root, "lower": tuple(root["lower"]), "mask": tuple(map(tuple, root["mask"]))}),
+                "argv": tuple(data["argv"]),
+                "env": tuple(data["env"]),
+                "network": Network(**data["network"]),
+                "volumes": tuple(Volume(**volume) for volume in data["volumes"]),
+                "files": tuple((target, content) for target, content in data["files"]),
+                "limits": Limits(**data["limits"]),
+            }
+        )
