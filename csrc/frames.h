@@ -41,4 +41,53 @@ enum pyrt_start_flag {
     PYRT_START_SIGNALS = 4, /* send signals on instead of dying of them */
 };
 
+/* One header, decoded. From the parser `payload` points into its buffer, otherwise it is unset. */
+struct pyrt_frame {
+    uint8_t type;
+    uint32_t length; /* of the payload */
+    const unsigned char *payload;
+};
+
+/* "STDOUT" for PYRT_STDOUT and so on; NULL for a number that is no frame type. */
+const char *pyrt_frame_name(unsigned type);
+
+/* Writes a header. Returns PYRT_FRAME_HEADER, -EPROTO for an unknown type, -EMSGSIZE for a length over PYRT_FRAME_MAX. */
+int pyrt_frame_encode(unsigned char header[PYRT_FRAME_HEADER], unsigned type, size_t length);
+
+/*
+ * Reads a header. Returns PYRT_FRAME_HEADER, 0 while `size` is too small to hold one, or what is wrong with it, as soon
+ * as the bytes there show it: -EPROTO unknown type, -EBADMSG bytes 1-3 not zero, -EMSGSIZE payload over `max_payload`.
+ */
+int pyrt_frame_decode(const unsigned char *data, size_t size, size_t max_payload, struct pyrt_frame *frame);
+
+/*
+ * An incremental parser over a buffer that the caller owns. Per turn:
+ *
+ *     size_t room = pyrt_parser_space(&parser, &space);
+ *     ssize_t got = read(fd, space, room);
+ *     pyrt_parser_filled(&parser, got);
+ *     while ((ret = pyrt_parser_next(&parser, &frame)) > 0) ...
+ *
+ * A frame is never copied; its payload is valid until the next call of pyrt_parser_space. With a buffer of
+ * PYRT_FRAME_HEADER + max_payload bytes every legal frame fits; a smaller one must grow when pyrt_parser_needs says so.
+ */
+struct pyrt_parser {
+    unsigned char *buffer; /* borrowed */
+    size_t capacity;
+    size_t begin, end; /* what is buffered and not yet handed out */
+    size_t max_payload;
+};
+
+void pyrt_parser_init(struct pyrt_parser *parser, unsigned char *buffer, size_t capacity, size_t max_payload);
+
+/* Where the next bytes go, and how many may; 0 when the buffer is full. Moves what is pending to the front if it must. */
+size_t pyrt_parser_space(struct pyrt_parser *parser, unsigned char **space);
+void pyrt_parser_filled(struct pyrt_parser *parser, size_t size);
+
+/* The size of the frame in front, header included; PYRT_FRAME_HEADER while that is not known. */
+size_t pyrt_parser_needs(const struct pyrt_parser *parser);
+
+/* 1 and the next frame, 0 when more bytes are needed, or the error of pyrt_frame_decode; an error stays. */
+int pyrt_parser_next(struct pyrt_parser *parser, struct pyrt_frame *frame);
+
 #endif
