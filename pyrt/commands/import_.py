@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Create an image from a tar archive of a root file system"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from pyrt.commands.download import download
+from pyrt.commands.feed import Feed
+from pyrt.commands.flags import Flag
+from pyrt.errors import UsageError
+from pyrt.image.tagstore import DEFAULT_TAG, validate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pyrt.commands.flags import Options
+    from pyrt.container.runtime import Runtime
+    from pyrt.daemon.session import Session
+    from pyrt.image.image import Image
+
+USAGE = "[OPTIONS] FILE|URL|- [REPOSITORY [TAG]]"
+FLAGS = (Flag("comment", kind=str, default="", metavar="TEXT", help="Say what the image is"),)
+MINIMUM = 1
+
+
+async def run(session: Session, runtime: Runtime, options: Options, arguments: list[str]) -> int:
+    """Read the archive, from the client or the network, store it as an image, name it, and print its id.
+
+    Whatever contains "://" is a URL, which the daemon fetches; everything else is a file on the client's side, "-"
+    its standard input. The archive may be compressed.
+    """
+    if len(arguments) > 3:
+        raise UsageError("import takes a source, a repository and a tag; see 'pyrt import --help'")
+    source, repository, tag = (*arguments, "", "")[:3] if len(arguments) < 3 else arguments
+    if repository:
+        validate(repository, tag or DEFAULT_TAG)
+    if "://" in source:
+        loop = asyncio.get_running_loop()
+
+        def notice(text: str) -> None:
+            if session.tty[2]:
+                asyncio.run_coroutine_threadsafe(session.notice(text), loop).result()
+
+        chunks: Iterable[bytes] = download(source, notice)
+        image = await asyncio.to_thread(_store, runtime, chunks, options.comment, source)
+    else:
+        async with Feed(session.open(source)) as feed:
+            image = await feed.consumed_by(_store, runtime, feed, options.comment, source)
+    if repository:
+        await asyncio.to_thread(runtime.tags.set, repository, tag or DEFAULT_TAG, image.id, force=True)
+    await session.out(f"{image.id}\n")
+    return 0
+
+
+def _store(runtime: Runtime, chunks: Iterable[bytes], comment: str, source: str) -> Image:
+    origin = ascii("standard input" if source == "-" else source)[1:-1]
+    image: Image = runtime.graph.create(chunks, comment=comment or f"Imported from {origin}", created_by="pyrt import")
+    return image

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Unpacking archives that are not trusted: decompressed here, taken apart by the program `pyrt-untar`.
+
+The program is shut into the target directory and follows no link there; see csrc/untar. Nothing of an archive is
+interpreted in this process but its compression.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyrt.core
+from pyrt.errors import ImageError
+from pyrt.image.compression import decompress
+
+MAX_BYTES = 256 << 30
+MAX_ENTRIES = 4_000_000
+_PROGRAM = Path(pyrt.core.__file__).parent / "_libexec" / "pyrt-untar"
+_PIPE_BYTES = 1 << 20
+_REPORT_BYTES = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """What came out of an archive. `diff_id` is the sha256 of the uncompressed archive, in hex."""
+
+    diff_id: str
+    entries: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """The program's answer; see csrc/untar/main.c."""
+
+    errno: int
+    entries: int
+    bytes: int
+    name: str
+    text: str
+
+
+def unpack(
+    chunks: Iterable[bytes],
+    target: Path,
+    *,
+    max_bytes: int = MAX_BYTES,
+    max_entries: int = MAX_ENTRIES,
+    sync: bool = False,
+) -> Unpacked:
+    """Unpack a tar, plain or compressed, into the directory `target`; whiteouts become overlayfs' own. Needs root.
+
+    Blocks, in the caller's thread, until all is written; with `sync`, until it is on the disk. At most `max_bytes` of
+    content and `max_entries` entries are taken. Raises ImageError; `target` then holds some part of the archive and is
+    the caller's to remove. What `chunks` raises is passed on.
+    """
+    target_fd = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    report_fd, their_report_fd = os.pipe()
+    try:
+        command = [str(_PROGRAM), "--target", str(target_fd), "--report", str(their_report_fd)]
+        command += ["--max-bytes", str(max_bytes), "--max-entries", str(max_entries), *(["--sync"] if sync else [])]
+        process = subprocess.Popen(
+            command,
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=(target_fd, their_report_fd),
+            cwd="/",
+            env={},
+        )
+    except BaseException:
+        os.close(report_fd)
+        raise
+    finally:
+        os.close(target_fd)
+        os.close(their_report_fd)
+    with os.fdopen(report_fd, "rb") as report, process:
+        try:
+            diff_id = _feed(chunks, process)
+            answer = _parse(report.read(_REPORT_BYTES), process)
+        except BaseException:
+            process.kill()
+            raise
+    if answer.errno:
+        raise ImageError(_explain(answer, max_bytes, max_entries))
+    return Unpacked(diff_id, answer.entries, answer.bytes)
+
+
+def _feed(chunks: Iterable[bytes], process: subprocess.Popen[bytes]) -> str:
+    """Send the uncompressed archive to the program until it ends or the program does; return the archive's sha256."""
+    assert process.stdin is not None
+    digest = hashlib.sha256()
+    fd = process.stdin.fileno()
+    with contextlib.suppress(OSError):  # the user's total may be used up; it only costs speed
+        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    try:
+        for block in decompress(chunks):
+            view = memoryview(block)
+            while view:
+                view = view[os.write(fd, view) :]
+            digest.update(block)
+    except BrokenPipeError:
+        pass  # it has found a fault, and says so in its report
+    process.stdin.close()
+    return digest.hexdigest()
+
+
+def _parse(report: bytes, process: subprocess.Popen[bytes]) -> _Report:
+    fields = report.split(b"\0")
+    if len(fields) != 7:
+        status = process.wait()
+        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+        raise ImageError(f"the extractor {how} before the archive was unpacked")
+    code, entries, size = (int(field) for field in fields[:3])
+    return _Report(code, entries, size, _printable(fields[4], 200), _printable(fields[5], 400))
+
+
+def _printable(text: bytes, limit: int) -> str:
+    """Return what an archive says in a form that cannot move the cursor of whoever reads the message."""
+    decoded = text.decode("utf-8", "backslashreplace")
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in decoded)
+    return shown if len(shown) <= limit else shown[:limit] + "..."
+
+
+def _explain(report: _Report, max_bytes: int, max_entries: int) -> str:
+    where = f"entry '{report.name}' " if report.name else ""
+    if report.errno == errno.ENOSPC:
+        return f"no space left on the disk after {report.bytes} bytes{f', at {where}' if where else ''}".rstrip()
+    if report.errno == errno.EPERM and not report.entries and not report.name:
+        return f"unpacking an archive needs root: {report.text}"
+    if report.errno == errno.EDQUOT and report.text.endswith("limit"):
+        return f"{where}{report.text} of {max_bytes} bytes in {max_entries} entries"
+    return f"{where}{report.text}"
