@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""NetworkManager: an address and ports for each container of one pyrt instance.
+
+It keeps no state of its own that could disagree with the containers: what it remembers of live ones is a cache, filled
+by sync() when a daemon starts. One bridge carries 1,021 containers; from the next one on a second bridge with its own
+subnet is made beside it, and so on, unless the bridge's address was given.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+
+from pyrt.errors import NetworkError, PyrtError
+from pyrt.network import bridge as bridges
+from pyrt.network import ports, resolver
+from pyrt.network.addresses import IPAllocator
+from pyrt.network.allocation import Allocation, host_link_name
+from pyrt.network.bridge import Bridge
+from pyrt.network.nftables import NftError, Ruleset, Target
+from pyrt.network.ports import PortSpec
+
+MOST_PORTS = 1023  # of one Linux bridge (BR_PORT_BITS)
+MOST_BRIDGES = 16
+MANY_CONTAINERS = 256  # from here on the kernel's default neighbour limits come into sight
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    """One bridge and the addresses behind it."""
+
+    bridge: Bridge
+    allocator: IPAllocator
+
+
+class NetworkManager:
+    """The bridge network of one pyrt instance. Thread-safe; its methods block, so call them from a thread.
+
+    `address` is the bridge's own, like "172.30.0.1/22"; without one a free private network is chosen. `notices` says
+    what was changed on the host beyond pyrt's own bridges and rules, or could not be restored.
+    """
+
+    def __init__(self, bridge_name: str = bridges.DEFAULT_NAME, *, address: str | None = None) -> None:
+        self.bridge_name = bridges.check_name(bridge_name)
+        self.notices: list[str] = []
+        self._address = bridges.parse_address(address) if address else None
+        self._ruleset = Ruleset(bridge_name)
+        self._segments: list[_Segment] = []
+        self._live: dict[str, Allocation] = {}
+        self._published: set[str] = set()
+        self._mtu = bridges.DEFAULT_MTU
+        self._lock = threading.RLock()
+
+    # --- the instance ------------------------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Make the bridge and the base rules, if that has not been done."""
+        with self._lock:
+            if not self._segments:
+                self._rebuild()
+
+    def sync(self, live: Mapping[str, Allocation]) -> None:
+        """Make bridges and rules what these containers need, from scratch: when a daemon starts, and to repair.
+
+        With no live container nothing is made that does not exist already.
+        """
+        with self._lock:
+            self._live = dict(live)
+            self._published = {name for name, allocation in live.items() if allocation.mappings}
+            if live or self._segments or bridges.index_of(self.bridge_name):
+                self._rebuild()
+
+    def is_intact(self) -> bool:
+        """Whether bridges, rules and forwarding are still as they were made. Costs about a millisecond."""
+        with self._lock:
+            if not self._segments:
+                return True
+            return self._has_bridges() and self._ruleset.is_intact() and bridges.is_forwarding()
+
+    def repair(self) -> bool:
+        """Restore what somebody else removed; True if there was something to do. Never touches what is not ours."""
+        with self._lock:
+            if self.is_intact():
+                return False
+            self._rebuild()
+            return True
+
+    def remove(self) -> None:
+        """Remove the bridges and the rules, for good: no container must be live."""
+        with self._lock:
+            self._ruleset.remove()
+            names = [self.bridge_name, *(self._segment_name(number) for number in range(1, MOST_BRIDGES))]
+            for name in names:
+                bridges.delete(name)
+            self._segments.clear()
+
+    def close(self) -> None:
+        """Free what this object holds in the process; bridges and rules stay."""
+        self._ruleset.close()
+
+    # --- a container -------------------------------------------------------------------------------------------------
+
+    def allocate(
+        self, container_id: str, port_specs: Sequence[str | PortSpec] = (), *, in_use: Collection[str] = ()
+    ) -> Allocation:
+        """Choose an address and take the host's ports; all of it or, with an exception, nothing.
+
+        `in_use` are the addresses of live containers. What this manager allocated and has not released counts as in use
+        as well, so a container that is still starting is safe.
+        """
+        specs = [ports.parse_port_spec(spec) if isinstance(spec, str) else spec for spec in port_specs]
+        with self._lock:
+            if self._segments and not self._has_bridges():
+                self._rebuild()
+            self.prepare()
+            taken = {IPv4Address(address) for address in in_use}
+            taken.update(IPv4Address(allocation.address) for allocation in self._live.values())
+            if len(taken) >= MANY_CONTAINERS:
+                bridges.raise_neighbour_limits()
+            segment, address = self._free_address(taken)
+            mappings, sockets = ports.reserve(specs)
+            allocation = Allocation(
+                address=str(address),
+                prefix_length=segment.allocator.network.prefixlen,
+                gateway=str(segment.allocator.gateway),
+                bridge=segment.bridge.name,
+                bridge_index=segment.bridge.index,
+                mtu=self._mtu,
+                mappings=tuple(mappings),
+                sockets=tuple(sockets),
+            )
+            self._live[container_id] = allocation
+        return allocation
+
+    def publish(self, container_id: str, allocation: Allocation) -> None:
+        """Redirect the container's ports to it."""
+        targets = _targets([allocation])
+        if not targets:
+            return
+        with self._lock:
+            self._published.add(container_id)
+            self._live.setdefault(container_id, allocation)
+            try:
+                self._ruleset.publish(targets)
+            except NftError:  # somebody removed the table, or an element is left from a daemon that was killed
+                try:
+                    self._rebuild()
+                except BaseException:
+                    self._published.discard(container_id)
+                    raise
+
+    def release(self, container_id: str, allocation: Allocation) -> None:
+        """Undo publish() and allocate(), as far as they were done; a second call does nothing."""
+        with self._lock:
+            self._live.pop(container_id, None)
+            published = container_id in self._published
+            self._published.discard(container_id)
+            try:
+                if published:
+                    self._ruleset.withdraw(_targets([allocation]))
+            except NftError:  # the table is gone, and with it the redirection
+                self._rebuild()
+            finally:
+                ports.release(allocation.sockets)
+
+    # --- the container's files ---------------------------------------------------------------------------------------
+
+    def resolvers(self) -> list[str]:
+        """Return the host's name servers that a container can reach."""
+        return list(resolver.read_config().servers)
+
+    def resolv_conf(self) -> bytes:
+        """Return a container's /etc/resolv.conf."""
+        return resolver.resolv_conf(resolver.read_config())
+
+    def hosts_file(self, hostname: str, address: str) -> bytes:
+        """Return a container's /etc/hosts."""
+        return resolver.hosts_file(hostname, address)
+
+    # --- how ---------------------------------------------------------------------------------------------------------
+
+    def _rebuild(self) -> None:
+        """Make every bridge that is configured, exists, or has a live container; then the rules in one transaction."""
+        self._mtu = bridges.default_mtu()
+        found: dict[str, Bridge] = {}
+        for name, address in self._wanted().items():
+            try:
+                found[name] = bridges.ensure_bridge(name, address=address, mtu=self._mtu)
+            except PyrtError as error:
+                if name == self.bridge_name:
+                    raise
+                self.notices.append(str(error))
+        before = {segment.bridge.name: segment for segment in self._segments}
+        self._segments = [
+            _Segment(bridge, before[name].allocator if name in before else IPAllocator(bridge.address))
+            for name, bridge in found.items()
+        ]
+        try:
+            if bridges.ensure_forwarding():
+                self.notices.append("switched on net.ipv4.ip_forward: containers need it to reach other hosts")
+            self._ruleset.replace(self._subnets(), self._redirections())
+        except BaseException:
+            if not before:
+                self._segments = []
+                for bridge in found.values():
+                    if bridge.created:
+                        bridges.delete(bridge.name)
+            raise
+        self._attach(found)
+
+    def _wanted(self) -> dict[str, IPv4Interface | None]:
+        """The bridges there must be, with the address each must have if that is known."""
+        wanted: dict[str, IPv4Interface | None] = {self.bridge_name: self._address}
+        for number in range(1, MOST_BRIDGES):
+            if not bridges.index_of(self._segment_name(number)):
+                break
+            wanted[self._segment_name(number)] = None
+        for segment in self._segments:
+            wanted[segment.bridge.name] = segment.bridge.address
+        for allocation in self._live.values():
+            wanted[allocation.bridge] = allocation.bridge_address
+        return wanted
+
+    def _attach(self, found: Mapping[str, Bridge]) -> None:
+        """A bridge that had to be made again has lost the ports of the containers that live on."""
+        for container_id, allocation in self._live.items():
+            bridge = found.get(allocation.bridge)
+            if bridge is None or not bridge.created:
+                continue
+            try:
+                bridges.attach(host_link_name(container_id), bridge)
+            except NetworkError as error:
+                self.notices.append(str(error))
+
+    def _free_address(self, taken: set[IPv4Address]) -> tuple[_Segment, IPv4Address]:
+        for segment in self._segments:
+            here = sum(address in segment.allocator.network for address in taken)
+            if here < min(MOST_PORTS, segment.allocator.capacity):
+                return segment, segment.allocator.allocate(taken)
+        first = self._segments[0].allocator
+        if self._grow():
+            return self._free_address(taken)
+        if first.capacity > MOST_PORTS:
+            raise NetworkError(f"bridge {self.bridge_name} is full: a Linux bridge carries {MOST_PORTS} containers")
+        first.allocate(taken)
+        raise NetworkError(f"no free address on bridge {self.bridge_name}: stop a container")
+
+    def _grow(self) -> bool:
+        """Add a bridge with the next subnet of the first one's pool; False if that is not possible."""
+        first = self._segments[0].bridge.address
+        if self._address or first.network.prefixlen != bridges.BRIDGE_PREFIX or len(self._segments) >= MOST_BRIDGES:
+            return False
+        used = [segment.allocator.network for segment in self._segments]
+        pool = first.network.supernet(new_prefix=bridges.POOL_PREFIX)
+        for network in pool.subnets(new_prefix=bridges.BRIDGE_PREFIX):
+            if network in used or bridges.conflicts(network):
+                continue
+            address = IPv4Interface((int(network.network_address) + 1, network.prefixlen))
+            bridge = bridges.ensure_bridge(self._segment_name(len(used)), address=address, mtu=self._mtu)
+            self._segments.append(_Segment(bridge, IPAllocator(bridge.address)))
+            try:
+                self._ruleset.replace(self._subnets(), self._redirections())
+            except BaseException:
+                self._segments.pop()
+                bridges.delete(bridge.name)
+                raise
+            return True
+        return False
+
+    def _redirections(self) -> list[Target]:
+        """Every published port once: of two containers the later one, whose predecessor died and is not released yet."""
+        targets = _targets(allocation for name, allocation in self._live.items() if name in self._published)
+        latest = {(mapping.host_ip, mapping.host_port, mapping.protocol): (ip, mapping) for ip, mapping in targets}
+        return list(latest.values())
+
+    def _has_bridges(self) -> bool:
+        return all(bridges.index_of(segment.bridge.name) == segment.bridge.index for segment in self._segments)
+
+    def _segment_name(self, number: int) -> str:
+        return f"{self.bridge_name}-{number}"
+
+    def _subnets(self) -> list[tuple[str, IPv4Network]]:
+        return [(segment.bridge.name, segment.allocator.network) for segment in self._segments]
+
+
+def _targets(allocations: Iterable[Allocation]) -> list[Target]:
+    return [(allocation.address, mapping) for allocation in allocations for mapping in allocation.mappings]
