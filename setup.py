@@ -20,6 +20,7 @@ if os.environ.get("PYRT_WERROR"):
 if os.environ.get("PYRT_SANITIZE"):  # an ASan + UBSan build; its runtime cannot be linked statically
     SANITIZE = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-fno-sanitize-recover=undefined"]
     CFLAGS, LDFLAGS, STATIC = [*CFLAGS, *SANITIZE], SANITIZE, []
+BROADCAST = [f"csrc/{name}.c" for name in ("broadcast", "broadcast_readers", "broadcast_streams", "log", "log_scan")]
 HEADERS = sorted(str(path) for path in Path("csrc").rglob("*.h"))
 # Cython's own output does not meet these two warnings.
 CYTHON_CFLAGS = [flag for flag in CFLAGS if flag not in ("-Wshadow", "-Wmissing-prototypes", "-Werror")]
@@ -78,12 +79,12 @@ setup(
         *cythonize(
             [
                 cython("pyrt.core.frames", "csrc/frames.c"),
-                cython("pyrt.core.broadcast", "csrc/broadcast.c", "csrc/frames.c"),
+                cython("pyrt.core.broadcast", *BROADCAST, "csrc/frames.c"),
             ],
             build_dir="build/cython",
             compiler_directives={"language_level": 3, "auto_pickle": False, "autotestdict": False},
         ),
-        program("pyrt-init", *sorted(str(path) for path in Path("csrc/init").glob("*.c")), "csrc/netlink.c"),
+        program("pyrt-init", *sorted(str(path) for path in Path("csrc/init").glob("*.c")), "csrc/netlink.c", "csrc/rtnl.c"),
         program("pyrt-untar", *sorted(str(path) for path in Path("csrc/untar").glob("*.c"))),
         program("pyrt", *sorted(str(path) for path in Path("csrc/client").glob("*.c")), "csrc/frames.c"),
     ],

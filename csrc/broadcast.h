@@ -60,7 +60,9 @@ struct pyrt_reader_options {
     unsigned streams; /* bit 1 << type for each stream it wants; 0 is all of them */
     bool guaranteed;  /* the streams wait rather than drop what it has not read */
     bool raw;         /* payloads only, without headers, notices and trailer */
-    bool follow;      /* false: done at what is the end of the log now, without a trailer */
+    bool follow;      /* false: done at what is the end of the log now, without the channel's trailer */
+    const void *trailer; /* copied: this reader's last bytes, instead of the channel's; NULL: the channel's */
+    size_t trailer_size;
 };
 
 /* `fd`, a stream socket or a pipe, is duplicated, and becomes non-blocking. Returns the reader's id. */

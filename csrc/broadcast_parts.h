@@ -57,6 +57,8 @@ struct reader {
     uint32_t frame_left;   /* picking: bytes of the current frame still to send or to skip */
     bool frame_wanted;
     struct pyrt_segment *segment; /* acquired, or NULL */
+    unsigned char *trailer; /* owned; instead of the channel's, or NULL */
+    size_t trailer_size;
     unsigned char *aside;  /* owned; sent before the log goes on */
     size_t aside_size, aside_sent;
 };

@@ -51,6 +51,8 @@ void pyrt_reader_leave(struct reader *reader)
     *place = reader->next;
     release_segment(reader);
     drop_aside(reader);
+    free(reader->trailer);
+    reader->trailer = NULL;
     /* Explicitly: the caller's descriptor of the same file keeps an entry alive that only close() would not end. */
     epoll_ctl(channel->broadcaster->epoll_fd, EPOLL_CTL_DEL, reader->fd, NULL);
     close(reader->fd);
@@ -148,16 +150,18 @@ static int begin_trailer(struct reader *reader)
 {
     struct pyrt_channel *channel = reader->channel;
     unsigned char notice[PYRT_NOTICE_BYTES];
+    const unsigned char *trailer = reader->trailer ? reader->trailer : channel->trailer;
+    size_t size = reader->trailer ? reader->trailer_size : channel->trailer_size;
     size_t lead = pyrt_lost_notice(channel, notice);
     reader->ending = true;
-    if (reader->raw || lead + channel->trailer_size == 0)
+    if (reader->raw || lead + size == 0)
         return 0;
-    unsigned char *aside = put_aside(reader, lead + channel->trailer_size);
+    unsigned char *aside = put_aside(reader, lead + size);
     if (!aside)
         return -ENOMEM;
     memcpy(aside, notice, lead);
-    if (channel->trailer_size > 0)
-        memcpy(aside + lead, channel->trailer, channel->trailer_size);
+    if (size > 0)
+        memcpy(aside + lead, trailer, size);
     return 0;
 }
 
@@ -296,9 +300,11 @@ void pyrt_reader_deliver(struct reader *reader)
             sent = tell_missed(reader);
         } else if (!at_end) {
             sent = send_log(reader);
-        } else if (reader->position >= reader->until) {
+        } else if (reader->position >= reader->until && !reader->trailer) {
             leave_with(reader, PYRT_READER_DONE);
             return;
+        } else if (reader->position >= reader->until) {
+            sent = begin_trailer(reader);
         } else if (channel->finished && !channel->streams) {
             sent = begin_trailer(reader);
         } else {
@@ -400,8 +406,17 @@ int64_t pyrt_channel_add_reader(struct pyrt_channel *channel, int fd, const stru
         .armed = true,
         .event = {.channel = channel, .bury = &reader->watched},
     };
-    if (reader->fd < 0) {
-        int ret = reader->fd;
+    if (options->trailer && options->trailer_size) {
+        reader->trailer = malloc(options->trailer_size);
+        reader->trailer_size = options->trailer_size;
+        if (reader->trailer)
+            memcpy(reader->trailer, options->trailer, options->trailer_size);
+    }
+    if (reader->fd < 0 || (options->trailer_size && !reader->trailer)) {
+        int ret = reader->fd < 0 ? reader->fd : -ENOMEM;
+        if (reader->fd >= 0)
+            close(reader->fd);
+        free(reader->trailer);
         free(reader);
         return ret;
     }
@@ -420,6 +435,7 @@ int64_t pyrt_channel_add_reader(struct pyrt_channel *channel, int fd, const stru
     pyrt_leave(broadcaster);
     if (ret < 0) {
         close(reader->fd);
+        free(reader->trailer);
         free(reader);
         return ret;
     }

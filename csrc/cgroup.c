@@ -40,7 +40,7 @@ static int write_text(int fd, const char *text, size_t length)
     return written < 0 ? -errno : 0;
 }
 
-static int write_pid(const char *path, pid_t pid)
+static int write_pid(const char *path, int pid)
 {
     char text[16];
     int length = snprintf(text, sizeof text, "%d", (int)pid);
@@ -65,7 +65,7 @@ static void undo(const char *plan, size_t length, int steps)
             rmdir(record + 1);
 }
 
-static int apply_record(const char *record, pid_t pid, int *fd)
+static int apply_record(const char *record, int pid, int *fd)
 {
     switch (record[0]) {
     case 'd':
@@ -87,7 +87,7 @@ static int apply_record(const char *record, pid_t pid, int *fd)
     }
 }
 
-int cgroup_apply(const char *plan, size_t length, pid_t pid, int *failed)
+int cgroup_apply(const char *plan, size_t length, int pid, int *failed)
 {
     size_t at = 0;
     const char *record;

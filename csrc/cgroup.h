@@ -20,7 +20,7 @@
 
 /* cdef: begin */
 /* Carries out a plan; returns the number of records. When one fails, the `d` directories made so far are removed. */
-int cgroup_apply(const char *plan, size_t length, pid_t pid, int *failed);
+int cgroup_apply(const char *plan, size_t length, int pid, int *failed);
 
 /* Removes the `d` directories of a plan; one that is not there is no failure. The kernel answers EBUSY until
  * the last process is really gone, so that is tried again, sleeping, for at most timeout_ms. Goes on past a failure and

@@ -120,5 +120,8 @@ async def _seccomp(runtime: Runtime, container: Container, granted: frozenset[st
     config = container.record.config
     if config.privileged or config.seccomp == "unconfined":
         return ""
-    path, _ = await asyncio.to_thread(runtime.programs.get, config.seccomp, granted)
+    if config.seccomp:
+        path, _ = await asyncio.to_thread(runtime.programs.profile, config.seccomp, capabilities=granted)
+    else:
+        path, _ = runtime.programs.default(granted)
     return str(path)

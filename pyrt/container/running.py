@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import signal
 import socket
@@ -17,12 +18,16 @@ from pyrt.container.attachment import Attachment
 from pyrt.container.loop import READ, Loop, Timer
 from pyrt.container.signals import ends_by_default
 from pyrt.container.stdin import Stdin
-from pyrt.core import frames
+from pyrt.core import broadcast, frames
 from pyrt.core.broadcast import Log
 from pyrt.engine.native import Launch
+from pyrt.errors import PyrtError
+
+logger = logging.getLogger("pyrt.supervisor")
 
 DRAIN_S = 2.0  # how long output may still come after the first process is gone: somebody else holds the pipe then
 REMOVE_RETRY_S = 0.02
+FIRST_WORD_S = 1.0  # a client that has been answered nothing yet has an empty buffer: its START fits at once
 
 ExitRecord = dict[str, Any]
 
@@ -47,6 +52,7 @@ class RunningContainer:
         log: Log,
         *,
         container_id: str,
+        wants_stdin: bool,
         memory_bytes: int,
         reservations: list[int],
         on_exit: Callable[[RunningContainer, ExitRecord], None],
@@ -58,6 +64,7 @@ class RunningContainer:
         self.started_at = time.time()
         self._loop = loop
         self._launch = launch
+        self._wants_stdin = wants_stdin
         self._memory_bytes = memory_bytes
         self._reservations = reservations  # owned: bound sockets that keep the container's public ports
         self._on_exit = on_exit
@@ -82,22 +89,41 @@ class RunningContainer:
 
     # --- clients ---
 
-    def attach(self, sock: socket.socket, *, offset: int, guaranteed: bool, stdin: bool, trailer: bytes | None) -> None:
-        """Stream to a client from an offset of the log on. It gets `trailer` at the end, or this container's EXIT."""
-        flags = frames.START_SIGNALS if guaranteed else 0
-        if stdin and self._stdin is not None:
+    def attach(self, sock: socket.socket) -> None:
+        """Connect the client that ran the container (owned): everything it writes, its exit status, and its stdin."""
+        flags = frames.START_SIGNALS
+        if self._stdin is not None and self._wants_stdin:
             flags |= frames.START_STDIN | (frames.START_TTY if self._terminal_fd >= 0 else 0)
-        try:
-            sock.settimeout(LAUNCHED_CLIENT_S)
-            sock.sendall(frames.encode(frames.START, bytes([flags])))
-        except OSError:  # gone already; the container does not need it
-            sock.close()
-            if stdin and self._stdin is not None:
-                self._stdin.end()
+        stdin = self._stdin if flags & frames.START_STDIN else None
+        if not self._greet(sock, flags):
+            if stdin is not None:
+                stdin.end()
             return
-        attachment = Attachment(self._loop, sock, self, self._stdin if stdin else None, self._on_client_gone)
-        attachment.reader_id = self.log.add_reader(sock.fileno(), offset=offset, guaranteed=guaranteed, trailer=trailer)
+        attachment = Attachment(self._loop, sock, self, stdin, self._on_client_gone)
+        attachment.reader_id = self.log.add_reader(sock.fileno(), offset=broadcast.START, guaranteed=True)
         self._attachments.append(attachment)
+
+    def show_log(self, sock: socket.socket, *, follow: bool) -> None:
+        """Send a client (owned) the log from its beginning, to what is its end now or to the container's end."""
+        if not self._greet(sock, 0):
+            return
+        attachment = Attachment(self._loop, sock, self, None, self._on_client_gone)
+        trailer = frames.encode(frames.EXIT, bytes(4))
+        attachment.reader_id = self.log.add_reader(
+            sock.fileno(), offset=broadcast.START, follow=follow, trailer=trailer
+        )
+        self._attachments.append(attachment)
+
+    @staticmethod
+    def _greet(sock: socket.socket, flags: int) -> bool:
+        """Tell a client that streaming begins. False: it has gone already, which is no affair of the container's."""
+        try:
+            sock.settimeout(FIRST_WORD_S)
+            sock.sendall(frames.encode(frames.START, bytes([flags])))
+        except OSError:
+            sock.close()
+            return False
+        return True
 
     def on_reader_event(self, reader_id: int, *, gone: bool) -> None:
         """The broadcaster is done with a reader: it has everything, or it hung up."""
@@ -204,13 +230,15 @@ class RunningContainer:
         self._close_if_done()
 
     def _remove_cgroup(self, attempts: int) -> None:
-        if not self._launch.cgroup.try_remove() and attempts > 0:  # the kernel is still burying the last process
+        try:
+            self._launch.cgroup.remove(timeout_ms=0)
+        except PyrtError as error:  # the kernel is still burying the last process
+            if attempts == 0:
+                logger.error("container %s: %s", self.id, error)
+                return
             self._loop.call_later(REMOVE_RETRY_S, lambda: self._remove_cgroup(attempts - 1))
 
     def _close_if_done(self) -> None:
         if self._record is not None and self._launch.slot.pidfd < 0 and not self._attachments:
             self.log.close()
             self._on_closed(self)
-
-
-LAUNCHED_CLIENT_S = 1.0  # a client that has been answered nothing yet has an empty buffer: a byte fits at once

@@ -307,9 +307,12 @@ class Runtime:
         await self._release_network(container)
         await self._discard(container)
 
-    async def follow(self, container: Container, client: socket.socket) -> None:
-        """Stream a running container's log to a client, from its beginning to the container's end."""
-        await self._supervision.ask("follow", {"id": container.id}, [client.fileno()])
+    async def follow(self, container: Container, client: socket.socket, *, to_the_end: bool) -> None:
+        """Stream a running container's log to a client (borrowed): to what is its end now, or to the container's.
+
+        Raises NotFoundError when it runs no more.
+        """
+        await self._supervision.ask("follow", {"id": container.id, "to_the_end": to_the_end}, [client.fileno()])
 
     async def _release_network(self, container: Container) -> None:
         allocation, container.allocation = container.allocation, None

@@ -28,7 +28,7 @@ from pyrt.engine.cgroups import Layout
 from pyrt.engine.native import Launch, NativeEngine
 from pyrt.engine.spec import LaunchSpec
 from pyrt.errors import NotFoundError, PyrtError, StartError
-from pyrt.image.durable import write_durably
+from pyrt.durable import write_durably
 
 LONELY_S = 3.0  # how long it stays with nothing to supervise and nobody to serve
 EXIT_FILE = "exit.json"
@@ -178,9 +178,7 @@ class Supervisor:
 
     def _follow(self, request: Message, fds: list[int]) -> Message:
         container = self._get(request)
-        trailer = frames.encode(frames.EXIT, bytes(4))
-        client = socket.socket(fileno=fds.pop(0))
-        container.attach(client, offset=broadcast.START, guaranteed=False, stdin=False, trailer=trailer)
+        container.show_log(socket.socket(fileno=fds.pop(0)), follow=request["to_the_end"])
         return {}
 
     def _start(self, request: Message, fds: list[int]) -> None:
@@ -241,6 +239,7 @@ class Supervisor:
             launch,
             log,
             container_id=spec.id,
+            wants_stdin=spec.stdin,
             memory_bytes=spec.limits.memory_bytes,
             reservations=reservations,
             on_exit=self._on_exit if not request["ephemeral"] else self._on_ephemeral_exit,
@@ -250,7 +249,7 @@ class Supervisor:
         self._by_log[log] = container
         self._say({"seq": request["seq"], "pid": container.pid, "started_at": container.started_at})
         if client is not None:
-            container.attach(client, offset=broadcast.START, guaranteed=True, stdin=spec.stdin, trailer=None)
+            container.attach(client)
         if request["timeout"]:
             container.limit_time(request["timeout"])
 

@@ -42,6 +42,8 @@ cdef extern from "broadcast.h" nogil:
         bint guaranteed
         bint raw
         bint follow
+        const void *trailer
+        size_t trailer_size
     struct pyrt_channel_status_t "pyrt_channel_status":
         uint64_t start
         uint64_t end
@@ -232,13 +234,14 @@ cdef class Log:
         check(ret, "close_streams")
 
     def add_reader(self, int fd, *, object offset=0, object streams=(), bint guaranteed=False, bint raw=False,
-                   bint follow=True) -> int:
+                   bint follow=True, bytes trailer=None) -> int:
         """Send the log to `fd`, a stream socket or a pipe, and return the reader's id.
 
         The descriptor is duplicated; the caller's is never closed, but a socket is non-blocking from now on. `offset`
         is a frame boundary, START (of what is still there) or END; what has been dropped behind it is told by a notice.
         `streams` picks output streams, () is all. `raw` sends payloads only. With `follow` the reader gets what comes,
-        and the trailer; without it, it is done at what is the end now. A `guaranteed` reader is never overtaken:
+        and the trailer; without it, it is done at what is the end now. Its own `trailer` takes the place of the one
+        that `finish` is given, and comes in both cases. A `guaranteed` reader is never overtaken:
         the container waits for it once the log cannot hold more of what it has not read.
         """
         cdef pyrt_reader_options options
@@ -257,6 +260,9 @@ cdef class Log:
                 raise ValueError(f"add_reader: {stream} is not an output stream")
             options.streams |= 1 << <int>stream
         options.guaranteed, options.raw, options.follow = guaranteed, raw, follow
+        options.trailer, options.trailer_size = NULL, 0
+        if trailer is not None:
+            options.trailer, options.trailer_size = <const char *>trailer, <size_t>len(trailer)
         with nogil:
             ret = pyrt_channel_add_reader(self.channel, fd, &options)
         return check(ret, "add_reader")

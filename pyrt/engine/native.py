@@ -22,8 +22,6 @@ from pyrt.engine.cgroups import Cgroup, Layout
 from pyrt.engine.spec import LaunchSpec, Root
 from pyrt.errors import NotExecutableError, ProgramNotFoundError, StartError
 
-CAP_MKNOD = 1 << 27
-
 
 class Launch:
     """A container on its way from clone to exec, and what of it the parent holds.
@@ -92,11 +90,10 @@ class NativeEngine:
         """Prepare a container and send it on its way. Raises StartError; nothing is left then."""
         try:
             with contextlib.ExitStack() as undo:
-                cgroup = Cgroup.create(self._layout, spec.id, spec.limits, confine_devices=bool(spec.capabilities & CAP_MKNOD and not spec.privileged))
+                cgroup = Cgroup.create(self._layout, spec.id, spec.limits, confine_devices=not spec.privileged)
                 undo.callback(cgroup.remove)
-                slot = undo.enter_context(self._prepare(spec))
+                slot = undo.enter_context(self._prepare(spec, cgroup))
                 launch = Launch(slot, cgroup)
-                cgroup.join(slot.pid)
                 if spec.network.mode == "bridge":
                     _plumb(spec, slot.pid)
                 self._go(spec, launch, undo)
@@ -107,9 +104,27 @@ class NativeEngine:
         except OSError as error:
             raise StartError("start", error.errno or 0, error.filename or "") from error
 
-    def _prepare(self, spec: LaunchSpec) -> Slot:
+    def _prepare(self, spec: LaunchSpec, cgroup: Cgroup) -> Slot:
+        """Clone the init into its group (v2), or move it there: on v1 nothing can be born in a group."""
         wanted = namespaces.HOST_NETWORK if spec.network.mode == "host" else namespaces.ALL
-        return namespaces.prepare(wanted, privileged=spec.privileged, show_cgroup=self._layout.pure_v2)
+        group_fd = cgroup.clone_fd()
+        try:
+            slot = namespaces.prepare(
+                wanted,
+                privileged=spec.privileged,
+                show_cgroup=bool(self._layout.on_v2),
+                cgroup_fd=-1 if group_fd is None else group_fd,
+            )
+        finally:
+            if group_fd is not None:
+                os.close(group_fd)
+        if group_fd is None:
+            try:
+                cgroup.join(slot.pid)
+            except BaseException:
+                slot.close()
+                raise
+        return slot
 
     def _go(self, spec: LaunchSpec, launch: Launch, undo: contextlib.ExitStack) -> None:
         plan = make_plan(spec)

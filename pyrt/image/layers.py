@@ -21,7 +21,7 @@ from pathlib import Path
 
 from pyrt.errors import ImageError, NotFoundError
 from pyrt.image.archive import MAX_BYTES, MAX_ENTRIES, Unpacked, unpack
-from pyrt.image.durable import sync_directory, write_durably
+from pyrt.durable import sync_directory, write_durably
 from pyrt.image.image import canonical, valid_digest
 from pyrt.image.removal import remove_tree
 

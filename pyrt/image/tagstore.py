@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pyrt.errors import ConflictError, ImageError, NotFoundError, UsageError
 from pyrt.image import host
-from pyrt.image.durable import write_durably
+from pyrt.durable import write_durably
 from pyrt.image.graph import Graph
 from pyrt.image.image import Image, valid_digest
 

@@ -17,6 +17,16 @@ def write_durably(path: Path, data: bytes, *, mode: int = 0o600) -> None:
 
     On return the new content is on the disk. On an error the old content stands and nothing is left beside it.
     """
+    _replace(path, data, mode, sync=True)
+    sync_directory(path.parent)
+
+
+def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """As `write_durably` for readers and for the death of this process, but a power cut may take the new content."""
+    _replace(path, data, mode, sync=False)
+
+
+def _replace(path: Path, data: bytes, mode: int, *, sync: bool) -> None:
     temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     try:
@@ -25,7 +35,8 @@ def write_durably(path: Path, data: bytes, *, mode: int = 0o600) -> None:
             view = memoryview(data)
             while view:
                 view = view[os.write(fd, view) :]
-            os.fsync(fd)
+            if sync:
+                os.fsync(fd)
         finally:
             os.close(fd)
         os.rename(temporary, path)
@@ -33,7 +44,6 @@ def write_durably(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    sync_directory(path.parent)
 
 
 def sync_directory(path: Path) -> None:

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a verb does to several containers: each one gets its turn, whatever became of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from pyrt.errors import PyrtError
+
+if TYPE_CHECKING:
+    from pyrt.container.container import Container
+    from pyrt.container.runtime import Runtime
+    from pyrt.daemon.session import Session
+
+
+async def each(
+    session: Session,
+    runtime: Runtime,
+    names: list[str],
+    action: Callable[[Container], Awaitable[None]],
+    *,
+    together: Callable[..., Awaitable[Any]] | None = None,
+) -> int:
+    """Do `action` to each container named; `together` (asyncio.gather) does it to all at once.
+
+    What fails is told on stderr. Returns 0, or the status of the last failure.
+    """
+    status = 0
+
+    async def one(name: str) -> None:
+        nonlocal status
+        try:
+            await action(runtime.get(name))
+        except PyrtError as error:
+            status = error.exit_code
+            await session.err(f"Error: {error}\n")
+
+    if together is not None:
+        await together(*(one(name) for name in names))
+    else:
+        for name in names:
+            await one(name)
+    return status

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run a command in a new container"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from pyrt.commands.flags import Flag, Options, duration, natural, size_bytes, size_or_unlimited
+from pyrt.container.config import Config
+from pyrt.engine.limits import Limits
+from pyrt.engine.spec import Volume
+from pyrt.errors import UsageError
+
+if TYPE_CHECKING:
+    from pyrt.container.runtime import Runtime
+    from pyrt.daemon.session import Session
+    from pyrt.image.image import Image
+
+NETWORKS = ("bridge", "none", "host")
+LEAST_MEMORY_BYTES = 4 << 20  # what it takes to get as far as the program
+PROFILE_MAX_BYTES = 1 << 20
+
+
+def network(text: str) -> str:
+    if text not in NETWORKS:
+        raise UsageError(f"no such network: use one of {', '.join(NETWORKS)}")
+    return text
+
+
+def cpus(text: str) -> float:
+    return float(text)
+
+
+USAGE = "[OPTIONS] IMAGE [COMMAND [ARG...]]"
+FLAGS = (
+    Flag("detach", "d", help="Leave the container running in the background and print its id"),
+    Flag("interactive", "i", help="Keep stdin open and send it what arrives on the client's"),
+    Flag("tty", "t", help="Give it a terminal"),
+    Flag("env", "e", kind=list, metavar="NAME[=VALUE]", help="Set a variable; without a value, the client's"),
+    Flag("user", "u", kind=str, default="", metavar="USER[:GROUP]", help="Run as this user of the image"),
+    Flag("memory", "m", kind=size_bytes, default=0, metavar="BYTES", help="Limit memory (suffixes k, m, g)"),
+    Flag("memory-swap", kind=size_or_unlimited, default=0, metavar="BYTES", help="Limit memory and swap together; -1: swap without limit"),
+    Flag("cpus", kind=cpus, default=0.0, metavar="NUMBER", help="Limit CPU time to this many CPUs"),
+    Flag("pids-limit", kind=natural, default=0, metavar="NUMBER", help="Limit the number of processes"),
+    Flag("publish", "p", kind=list, metavar="[[ADDRESS:]HOST:]PORT[/PROTOCOL]", help="Make a port reachable through the host"),
+    Flag("volume", "v", kind=list, metavar="SOURCE:TARGET[:ro]", help="Mount a file or directory of the host"),
+    Flag("workdir", "w", kind=str, default="", metavar="DIRECTORY", help="Start in this directory"),
+    Flag("rm", help="Remove the container when it ends"),
+    Flag("name", kind=str, default="", metavar="NAME", help="Name the container"),
+    Flag("hostname", kind=str, default="", metavar="NAME", help="Set its host name"),
+    Flag("network", kind=network, default="bridge", metavar="|".join(NETWORKS), help="Choose its network"),
+    Flag("read-only", help="Mount its root read-only"),
+    Flag("timeout", kind=duration, default=0.0, metavar="DURATION", help="Kill it after this time (10, 1m30s)"),
+    Flag("log-opt", kind=list, metavar="KEY=VALUE", help="max-size=BYTES, max-file=NUMBER: how much output is kept"),
+    Flag("cap-add", kind=list, metavar="CAPABILITY", help="Grant a capability (ALL: every one)"),
+    Flag("cap-drop", kind=list, metavar="CAPABILITY", help="Take a capability away (ALL: every one)"),
+    Flag("security-opt", kind=list, metavar="OPTION", help="seccomp=unconfined|FILE, no-new-privileges"),
+    Flag("privileged", help="Confine it by its namespaces only"),
+)
+MINIMUM = 1
+
+
+async def run(session: Session, runtime: Runtime, options: Options, arguments: list[str]) -> int:
+    """Start it; attached, its output and its exit status are the client's, and so, with -i, is its stdin."""
+    image = runtime.tags.lookup_image(arguments[0])
+    config = await make_config(session, image, options, arguments)
+    if options.detach:
+        container = await runtime.run(config, name=options.name, size=session.size)
+        await session.out(f"{container.id}\n")
+        return 0
+    client = session.hand_over()
+    try:
+        await runtime.run(config, name=options.name, size=session.size, client=client)
+    except BaseException:
+        session.take_back()
+        raise
+    return 0
+
+
+async def make_config(session: Session, image: Image, options: Options, arguments: list[str]) -> Config:
+    """Check what was asked for. Raises UsageError."""
+    command = tuple(arguments[1:]) or (*image.entrypoint, *image.command)
+    if not command:
+        raise UsageError("Command not specified")
+    if 0 < options.memory < LEAST_MEMORY_BYTES:
+        raise UsageError(f"--memory must be at least {LEAST_MEMORY_BYTES >> 20}m")
+    log_max_bytes, log_max_files = parse_log_options(options.log_opt)
+    seccomp, no_new_privileges = await parse_security_options(session, options.security_opt)
+    return Config(
+        image=arguments[0],
+        cmd=command,
+        hostname=check_hostname(options.hostname),
+        user=options.user,
+        env=await parse_env(session, options.env),
+        working_dir=check_workdir(options.workdir) or (session.cwd if image.is_host else ""),
+        ports=tuple(options.publish),
+        volumes=tuple(parse_volume(text, session.cwd) for text in options.volume),
+        network=options.network,
+        limits=Limits(options.memory, options.memory_swap, options.cpus, options.pids_limit),
+        tty=options.tty,
+        open_stdin=options.interactive,
+        auto_remove=options.rm,
+        readonly=options.read_only,
+        timeout_s=options.timeout,
+        cap_add=tuple(options.cap_add),
+        cap_drop=tuple(options.cap_drop),
+        privileged=options.privileged,
+        no_new_privileges=no_new_privileges,
+        seccomp=seccomp,
+        log_max_bytes=log_max_bytes,
+        log_max_files=log_max_files,
+    )
+
+
+async def parse_env(session: Session, variables: list[str]) -> tuple[str, ...]:
+    """Complete NAME without a value from the client's environment; one that is not set there is left out, as in docker."""
+    for variable in variables:
+        if variable.startswith("=") or not variable:
+            raise UsageError(f"-e {variable!r}: expected NAME=VALUE or NAME")
+    theirs = await session.environment([variable for variable in variables if "=" not in variable])
+    complete = []
+    for variable in variables:
+        if "=" in variable:
+            complete.append(variable)
+        elif variable in theirs:
+            complete.append(f"{variable}={theirs[variable]}")
+    return tuple(complete)
+
+
+def parse_volume(text: str, cwd: str) -> Volume:
+    parts = text.split(":")
+    mode = parts.pop() if len(parts) == 3 else "rw"
+    if len(parts) != 2 or not all(parts) or mode not in ("ro", "rw"):
+        raise UsageError(f"-v {text!r}: expected SOURCE:TARGET or SOURCE:TARGET:ro")
+    source, target = os.path.join(cwd, parts[0]), os.path.normpath(parts[1])
+    if not target.startswith("/") or target == "/":
+        raise UsageError(f"-v {text!r}: the target must be an absolute path inside the container")
+    if not os.path.exists(source):
+        raise UsageError(f"-v {text!r}: no such file or directory on the host: {source}")
+    return Volume(source, target, readonly=mode == "ro")
+
+
+def check_workdir(path: str) -> str:
+    if path and not path.startswith("/"):
+        raise UsageError(f"-w {path!r}: the working directory must be an absolute path")
+    return path
+
+
+def check_hostname(name: str) -> str:
+    if len(os.fsencode(name)) > 64 or any(c.isspace() or c == "/" or not c.isprintable() for c in name):
+        raise UsageError(f"--hostname {name!r}: at most 64 bytes, without spaces or slashes")
+    return name
+
+
+def parse_log_options(words: list[str]) -> tuple[int, int]:
+    size, files = Config.log_max_bytes, Config.log_max_files
+    for word in words:
+        key, _, value = word.partition("=")
+        if key == "max-size":
+            size = size_bytes(value)
+        elif key == "max-file":
+            files = natural(value)
+        else:
+            raise UsageError(f"--log-opt {word!r}: the options are max-size=BYTES and max-file=NUMBER")
+    if size < 1 << 20 or not 1 <= files <= 1000:
+        raise UsageError("--log-opt: max-size must be at least 1m, max-file from 1 to 1000")
+    return size, files
+
+
+async def parse_security_options(session: Session, words: list[str]) -> tuple[str, bool]:
+    """Return the text of a seccomp profile ("" for the default, or unconfined), and whether no_new_privs is wanted."""
+    seccomp, no_new_privileges = "", False
+    for word in words:
+        key, _, value = word.partition("=")
+        if key == "no-new-privileges" and value in ("", "true", "false"):
+            no_new_privileges = value != "false"
+        elif key == "seccomp" and value == "unconfined":
+            seccomp = value
+        elif key == "seccomp" and value:
+            profile = b""
+            async for piece in session.open(value):
+                profile += piece
+                if len(profile) > PROFILE_MAX_BYTES:
+                    raise UsageError(f"--security-opt {word!r}: a profile has at most 1 MiB")
+            seccomp = profile.decode("utf-8", "replace")
+        else:
+            raise UsageError(f"--security-opt {word!r}: expected seccomp=unconfined, seccomp=FILE or no-new-privileges")
+    return seccomp, no_new_privileges
