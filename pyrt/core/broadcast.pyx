@@ -198,8 +198,13 @@ cdef class Log:
     cdef Broadcaster broadcaster
     cdef object __weakref__
 
-    def __init__(self):
+    def __init__(self, *args, **kwargs):
         raise TypeError("a Log is made by Broadcaster.open_log")
+
+    cdef pyrt_channel *made(self) except NULL:
+        if self.channel == NULL:
+            raise TypeError("a Log is made by Broadcaster.open_log")
+        return self.channel
 
     def __dealloc__(self):
         if self.channel != NULL:
@@ -213,8 +218,9 @@ cdef class Log:
 
     def close(self) -> None:
         """Drop streams and readers without events; the files stay. Idempotent."""
+        cdef pyrt_channel *channel = self.made()
         with nogil:
-            pyrt_channel_close(self.channel)
+            pyrt_channel_close(channel)
 
     def add_stream(self, int fd, unsigned int stream_type) -> None:
         """Read `fd`, a pipe or a pty master, until its end; STDOUT or STDERR says which frames it becomes.
@@ -222,15 +228,17 @@ cdef class Log:
         Takes the descriptor over, and makes it non-blocking; on an exception it is still the caller's.
         """
         cdef int ret
+        cdef pyrt_channel *channel = self.made()
         with nogil:
-            ret = pyrt_channel_add_stream(self.channel, fd, stream_type)
+            ret = pyrt_channel_add_stream(channel, fd, stream_type)
         check(ret, "add_stream")
 
     def close_streams(self) -> None:
         """Give up on streams still open, after taking in what lies in them now. DRAINED follows if there were any."""
         cdef int ret
+        cdef pyrt_channel *channel = self.made()
         with nogil:
-            ret = pyrt_channel_close_streams(self.channel)
+            ret = pyrt_channel_close_streams(channel)
         check(ret, "close_streams")
 
     def add_reader(self, int fd, *, object offset=0, object streams=(), bint guaranteed=False, bint raw=False,
@@ -263,15 +271,17 @@ cdef class Log:
         options.trailer, options.trailer_size = NULL, 0
         if trailer is not None:
             options.trailer, options.trailer_size = <const char *>trailer, <size_t>len(trailer)
+        cdef pyrt_channel *channel = self.made()
         with nogil:
-            ret = pyrt_channel_add_reader(self.channel, fd, &options)
+            ret = pyrt_channel_add_reader(channel, fd, &options)
         return check(ret, "add_reader")
 
     def remove_reader(self, int64_t reader_id) -> bool:
         """Stop sending to a reader, at once and wherever it is in a frame; False if it had left by itself."""
         cdef int ret
+        cdef pyrt_channel *channel = self.made()
         with nogil:
-            ret = pyrt_channel_remove_reader(self.channel, reader_id)
+            ret = pyrt_channel_remove_reader(channel, reader_id)
         if ret == -ENOENT:
             return False
         check(ret, "remove_reader")
@@ -282,8 +292,9 @@ cdef class Log:
         cdef size_t size = <size_t>text.shape[0]
         cdef const char *data = <const char *>&text[0] if size > 0 else NULL
         cdef int ret
+        cdef pyrt_channel *channel = self.made()
         with nogil:
-            ret = pyrt_channel_notice(self.channel, data, size)
+            ret = pyrt_channel_notice(channel, data, size)
         check(ret, "notice")
 
     def finish(self, const unsigned char[::1] trailer not None = b"") -> None:
@@ -295,15 +306,17 @@ cdef class Log:
         cdef size_t size = <size_t>trailer.shape[0]
         cdef const unsigned char *data = &trailer[0] if size > 0 else NULL
         cdef int ret
+        cdef pyrt_channel *channel = self.made()
         with nogil:
-            ret = pyrt_channel_finish(self.channel, data, size)
+            ret = pyrt_channel_finish(channel, data, size)
         check(ret, "finish")
 
     cdef pyrt_channel_status_t status(self) except *:
         cdef pyrt_channel_status_t status
         cdef int ret
+        cdef pyrt_channel *channel = self.made()
         with nogil:
-            ret = pyrt_channel_get_status(self.channel, &status)
+            ret = pyrt_channel_get_status(channel, &status)
         check(ret, "log")
         return status
 

@@ -12,7 +12,7 @@ import struct
 import threading
 import time
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -61,7 +61,7 @@ class Reader:
     def __del__(self) -> None:
         self.socket.close()
 
-    def bytes(self, limit: int = 1 << 40) -> bytes:
+    def read(self, limit: int = 1 << 40) -> bytes:
         """Everything until the end, or until `limit` bytes are there."""
         parts, size = [], 0
         while size < limit and (part := self.socket.recv(1 << 20)):
@@ -71,7 +71,7 @@ class Reader:
 
     def frames(self) -> list[tuple[int, bytes]]:
         reader = frames.FrameReader()
-        reader.feed(self.bytes())
+        reader.feed(self.read())
         found = list(reader)
         reader.finish()
         return found
@@ -90,7 +90,7 @@ def wait_events(broadcaster: Broadcaster, *wanted: Event) -> list[tuple[Event, L
     return found
 
 
-def wait_until(condition) -> None:
+def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < deadline
@@ -101,6 +101,11 @@ def write_all(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
+
+
+def write_and_close(fd: int, data: bytes) -> None:
+    write_all(fd, data)
+    os.close(fd)
 
 
 def segments(path: Path) -> list[Path]:
@@ -114,11 +119,11 @@ def test_output_reaches_reader_and_log_as_the_same_frames(broadcaster, log, tmp_
     reader = Reader(log)
     into = add_pipe(log)
     os.write(into, b"hello")
-    assert reader.bytes(13) == frames.encode(frames.STDOUT, b"hello")
+    assert reader.read(13) == frames.encode(frames.STDOUT, b"hello")
     os.close(into)
     assert wait_events(broadcaster, Event.DRAINED) == [(Event.DRAINED, log, 0)]
     log.finish(TRAILER)
-    assert reader.bytes() == TRAILER
+    assert reader.read() == TRAILER
     assert wait_events(broadcaster, Event.READER_DONE) == [(Event.READER_DONE, log, reader.id)]
     assert segments(tmp_path)[0].read_bytes() == frames.encode(frames.STDOUT, b"hello")
     assert (log.start_offset, log.end_offset, log.streams, log.readers) == (0, 13, 0, 0)
@@ -129,9 +134,9 @@ def test_the_trailer_waits_for_the_streams(log):
     into = add_pipe(log)
     log.finish(TRAILER)
     os.write(into, b"late")
-    assert reader.bytes(12) == frames.encode(frames.STDOUT, b"late")
+    assert reader.read(12) == frames.encode(frames.STDOUT, b"late")
     os.close(into)
-    assert reader.bytes() == TRAILER
+    assert reader.read() == TRAILER
 
 
 def test_both_streams_arrive_whole_and_in_order(log):
@@ -163,7 +168,7 @@ def test_a_pty_ends_when_its_last_user_has_gone(broadcaster, log):
     log.add_stream(master, frames.STDOUT)
     reader = Reader(log)
     os.write(slave, b"from a terminal")
-    assert reader.bytes(23) == frames.encode(frames.STDOUT, b"from a terminal")
+    assert reader.read(23) == frames.encode(frames.STDOUT, b"from a terminal")
     os.close(slave)
     wait_events(broadcaster, Event.DRAINED)
 
@@ -174,7 +179,7 @@ def test_a_reader_may_be_a_pipe(log):
     os.close(into)
     stream = add_pipe(log)
     data = os.urandom(300_000)
-    writer = threading.Thread(target=lambda: (write_all(stream, data), os.close(stream)))
+    writer = threading.Thread(target=lambda: write_and_close(stream, data))
     writer.start()
     log.finish(TRAILER)
     with os.fdopen(out, "rb") as pipe:
@@ -186,7 +191,7 @@ def test_notices_stand_in_line(log):
     into = add_pipe(log)
     reader = Reader(log)
     os.write(into, b"one")
-    reader.bytes(11)
+    reader.read(11)
     log.notice("ü: tell the user\n".encode())
     log.close_streams()
     log.finish()
@@ -201,7 +206,7 @@ def test_giving_up_on_a_stream_takes_what_lies_in_it(broadcaster, log):
     log.close_streams()
     assert wait_events(broadcaster, Event.DRAINED)
     log.finish(TRAILER)
-    assert reader.bytes() == frames.encode(frames.STDOUT, b"in time") + TRAILER
+    assert reader.read() == frames.encode(frames.STDOUT, b"in time") + TRAILER
     with pytest.raises(BrokenPipeError):
         os.write(into, b"too late")
     os.close(into)
@@ -217,7 +222,7 @@ def test_readers_come_at_any_time_and_get_the_same(log):
     results: dict[int, bytes] = {}
 
     def collect(reader: Reader) -> None:
-        results[reader.id] = reader.bytes()
+        results[reader.id] = reader.read()
 
     threads = [threading.Thread(target=collect, args=(readers[0],))]
     threads[0].start()
@@ -246,7 +251,7 @@ def test_a_reader_from_the_end_gets_what_follows(log):
     reader = Reader(log, offset=broadcast.END)
     middle = Reader(log, offset=14)
     os.write(into, b"after")
-    assert reader.bytes(13) == middle.bytes(13) == frames.encode(frames.STDOUT, b"after")
+    assert reader.read(13) == middle.read(13) == frames.encode(frames.STDOUT, b"after")
     os.close(into)
 
 
@@ -255,7 +260,7 @@ def test_a_reader_that_does_not_follow_is_done_at_what_was_the_end(broadcaster, 
     os.write(into, b"so far")
     wait_until(lambda: log.end_offset == 14)
     reader = Reader(log, follow=False)
-    assert reader.bytes() == frames.encode(frames.STDOUT, b"so far")
+    assert reader.read() == frames.encode(frames.STDOUT, b"so far")
     assert wait_events(broadcaster, Event.READER_DONE) == [(Event.READER_DONE, log, reader.id)]
     os.close(into)
 
@@ -279,7 +284,7 @@ def test_picking_streams_and_dropping_headers(log, raw, picked, size):
     reader = Reader(log, raw=raw, streams=picked)
     expected = b"".join(payload for kind, payload in written if kind in picked)
     if raw:
-        assert reader.bytes() == expected
+        assert reader.read() == expected
     else:
         found = reader.frames()
         assert b"".join(payload for kind, payload in found if kind in picked) == expected
@@ -290,7 +295,7 @@ def test_a_slow_raw_reader_gets_every_byte(log):
     into = add_pipe(log)
     reader = Reader(log, raw=True, guaranteed=True)
     data = os.urandom(1_500_000)
-    writer = threading.Thread(target=lambda: (write_all(into, data), os.close(into)))
+    writer = threading.Thread(target=lambda: write_and_close(into, data))
     writer.start()
     log.finish()
     received = b""
@@ -306,12 +311,12 @@ def test_a_reader_that_leaves_is_told_of_and_nobody_else_notices(broadcaster, lo
     leaving.socket.close()
     assert wait_events(broadcaster, Event.READER_GONE) == [(Event.READER_GONE, log, leaving.id)]
     os.write(into, b"on")
-    assert staying.bytes(10) == frames.encode(frames.STDOUT, b"on")
+    assert staying.read(10) == frames.encode(frames.STDOUT, b"on")
     assert log.remove_reader(leaving.id) is False
     assert log.remove_reader(staying.id) is True
     assert log.remove_reader(staying.id) is False
     os.write(into, b"and on")
-    assert staying.bytes() == b""  # the broadcaster's duplicate was the last
+    assert staying.read() == b""  # the broadcaster's duplicate was the last
     assert broadcaster.events() == []
     os.close(into)
 
@@ -321,7 +326,7 @@ def test_a_half_closed_client_still_reads(log):
     reader.socket.shutdown(socket.SHUT_WR)  # the end of its stdin
     into = add_pipe(log)
     os.write(into, b"answer")
-    assert reader.bytes(14) == frames.encode(frames.STDOUT, b"answer")
+    assert reader.read(14) == frames.encode(frames.STDOUT, b"answer")
     os.close(into)
 
 
@@ -341,7 +346,7 @@ def test_readers_that_do_not_read_hold_up_nobody(log):
     busy = Reader(log, guaranteed=True)
     into = add_pipe(log)
     data = os.urandom(20_000_000)
-    writer = threading.Thread(target=lambda: (write_all(into, data), os.close(into)))
+    writer = threading.Thread(target=lambda: write_and_close(into, data))
     writer.start()
     log.finish(TRAILER)
     assert joined(busy.frames(), frames.STDOUT) == data
@@ -369,7 +374,7 @@ def test_a_picking_reader_can_be_overtaken_too(broadcaster, log, options):
     wait_events(broadcaster, Event.DRAINED)
     log.finish(TRAILER)
     if options.get("raw"):
-        got = stuck.bytes()
+        got = stuck.read()
         assert len(got) < len(data) and data.endswith(got[-100_000:])
     else:
         found = stuck.frames()
@@ -422,7 +427,7 @@ def test_a_guaranteed_reader_is_waited_for_and_only_as_long_as_it_is_there(broad
     written = fill(into)
     assert log.paused
     parser = frames.FrameReader()
-    parser.feed(slow.bytes(written // 2))
+    parser.feed(slow.read(written // 2))
     fill(into)
     assert log.paused
     received = joined(list(parser), frames.STDOUT)
@@ -610,8 +615,9 @@ def test_caps_that_make_no_sense_are_refused(broadcaster, tmp_path):
             open_log(broadcaster, tmp_path, size=size, files=files)
     with pytest.raises(OSError):
         broadcaster.open_log(-1, max_size_bytes=4096, max_files=1)
-    with pytest.raises(TypeError):
-        Log()
+    for call in (Log, Log.__new__(Log).close, lambda: Log.__new__(Log).end_offset):
+        with pytest.raises(TypeError, match="made by Broadcaster"):
+            call()
 
 
 # Threads and descriptors
@@ -644,7 +650,7 @@ def test_readers_come_and_go_from_many_threads(broadcaster, log):
             reader.socket.close()
 
     received: list[bytes] = []
-    collector = threading.Thread(target=lambda: received.append(steady.bytes()))
+    collector = threading.Thread(target=lambda: received.append(steady.read()))
     writer = threading.Thread(target=write)
     visitors = [threading.Thread(target=come_and_go, args=(seed,)) for seed in range(4)]
     for thread in (collector, writer, *visitors):
@@ -672,11 +678,11 @@ def one_life(path: Path, ending: str) -> None:
     log.notice(b"notice")
     for _ in range(20):
         os.write(into, bytes(1000))
-    readers[0].bytes(14)
+    readers[0].read(14)
     if ending == "finish":
         log.finish(TRAILER)
         log.close_streams()
-        readers[2].bytes()
+        readers[2].read()
     elif ending == "remove":
         for reader in readers:
             log.remove_reader(reader.id)
@@ -711,7 +717,7 @@ def test_an_idle_broadcaster_does_nothing(tmp_path):
     readers = [Reader(log) for _ in range(3)]
     os.write(into, b"x")
     for reader in readers:
-        reader.bytes(9)
+        reader.read(9)
     time.sleep(0.05)
     before = switches(task)
     time.sleep(0.3)

@@ -45,7 +45,9 @@ def test_what_cannot_be_a_frame_is_not_encoded(call):
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from([getattr(frames, name) for name in TYPES]), st.binary(max_size=300)), max_size=20),
+    st.lists(
+        st.tuples(st.sampled_from([getattr(frames, name) for name in TYPES]), st.binary(max_size=300)), max_size=20
+    ),
     st.lists(st.integers(1, 200), min_size=1, max_size=50),
 )
 def test_frames_survive_any_fragmentation(sent, cuts):

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The C of frames and broadcaster under the sanitizers: a fuzzer for the parser, a crowd of threads for the rest."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HERE = ROOT / "tests" / "native"
+CSRC = ROOT / "csrc"
+WARNINGS = "-Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 -Werror".split()
+BROADCAST = [
+    CSRC / name for name in ("broadcast.c", "broadcast_readers.c", "broadcast_streams.c", "log.c", "log_scan.c")
+]
+
+
+def build(target: Path, sanitizers: str, *sources: Path) -> Path:
+    flags = ["-std=gnu11", "-O1", "-g", *WARNINGS, f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all"]
+    subprocess.run(["gcc", *flags, f"-I{CSRC}", "-o", target, *sources, "-pthread"], check=True)
+    return target
+
+
+def run(*command: object) -> str:
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def test_the_parser_agrees_with_a_plain_reading_of_200_000_inputs(tmp_path):
+    """By hand, for longer: fuzz_frames 10000000 SEED."""
+    program = build(tmp_path / "fuzz_frames", "address,undefined", HERE / "fuzz_frames.c", CSRC / "frames.c")
+    assert run(program, 200_000) == "200000 inputs\n"
+
+
+@pytest.mark.parametrize("sanitizers", ["address,undefined", "thread"])
+def test_a_crowd_of_readers_is_served_without_a_fault(tmp_path, sanitizers):
+    program = build(tmp_path / "check", sanitizers, HERE / "broadcast_check.c", *BROADCAST, CSRC / "frames.c")
+    (tmp_path / "log").mkdir()
+    run(program, tmp_path / "log")
