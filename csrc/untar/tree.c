@@ -19,7 +19,7 @@
 static int open_beneath(int fd, const char *path)
 {
     struct open_how how = {
-        .flags = DIRECTORY,
+        .flags = DIRECTORY & ~O_NOFOLLOW, /* which would turn the last component's ELOOP into ENOTDIR */
         .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV,
     };
     int opened;
