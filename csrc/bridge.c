@@ -67,8 +67,8 @@ int pyrt_link_set_master(const char *name, int bridge_index)
 /* --- what the kernel answers ------------------------------------------------------------------------------------ */
 
 /* Finds one attribute behind a family header: 1, 0 if it is not there, -EBADMSG. */
-static int find_attribute(const unsigned char *at, const unsigned char *end, uint16_t wanted, const unsigned char **value,
-                          size_t *bytes)
+static int find_attribute(const unsigned char *at, const unsigned char *end, uint16_t wanted,
+                          const unsigned char **value, size_t *bytes)
 {
     uint16_t type;
     int more;

@@ -11,7 +11,7 @@
 
 /* cdef: begin */
 
-/* Makes a bridge, down and without an address: spanning tree and multicast snooping off. A name that is taken: -EEXIST. */
+/* Makes a bridge, down and without an address; spanning tree and multicast snooping off. A taken name: -EEXIST. */
 int pyrt_bridge_create(const char *name, int mtu);
 
 /* The index of the bridge of this name; -ENODEV: no such interface; -EEXIST: one that is not a bridge. */
@@ -24,8 +24,8 @@ int pyrt_link_set_master(const char *name, int bridge_index);
 int pyrt_address_get(int index, uint32_t *address_be);
 
 /*
- * 1 if any IPv4 route or address of this host, in any routing table, overlaps network_be/prefix_length; else 0. Routes as
- * wide as /6 are the default route in disguise (VPNs split it in two) and do not count.
+ * 1 if any IPv4 route or address of this host, in any routing table, overlaps network_be/prefix_length; else 0.
+ * Routes as wide as /6 are the default route in disguise (VPNs split it in two) and do not count.
  */
 int pyrt_route_conflict(uint32_t network_be, int prefix_length);
 

@@ -7,12 +7,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/ethtool.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
+#include <linux/sockios.h>
 #include <linux/veth.h>
 #include <net/if.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -23,36 +26,49 @@ static void put_veth_end(struct pyrt_nl *request, const char *name, int mtu)
     pyrt_nl_put_name(request, IFLA_IFNAME, name);
     if (mtu)
         pyrt_nl_put_u32(request, IFLA_MTU, (uint32_t)mtu);
-    /* The default is a queue for every possible processor, allocated on both ends; veth transmits without a queue lock. */
+    /* The default is a queue for every possible processor, on both ends; veth takes no queue lock anyway. */
     pyrt_nl_put_u32(request, IFLA_NUM_TX_QUEUES, 1);
     pyrt_nl_put_u32(request, IFLA_NUM_RX_QUEUES, 1);
 }
 
-static void put_veth(struct pyrt_nl *request, const char *host_name, int bridge_index, int peer_netns_fd,
-                     const char *peer_name, int mtu)
+/*
+ * The container's end is the link being made, the host's end its peer: only the former can be up from the start. The
+ * end that is up first gets its carrier when the other follows, but the kernel puts that into effect in a work queue,
+ * and a packet sent before it ran is lost: a connection made at once would stall for a second. This way round the late
+ * end is the container's, where pyrt_configure_interface() sees to it.
+ */
+static void put_veth(struct pyrt_nl *request, const char *host_name, int peer_netns_fd, const char *peer_name, int mtu)
 {
     struct ifinfomsg up = { .ifi_flags = IFF_UP, .ifi_change = IFF_UP }, none = { 0 };
-    size_t info, data, peer;
+    size_t info, data, host;
 
     pyrt_nl_begin(request, RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, &up, sizeof up);
-    put_veth_end(request, host_name, mtu);
-    pyrt_nl_put_u32(request, IFLA_MASTER, (uint32_t)bridge_index);
+    put_veth_end(request, peer_name, mtu);
+    pyrt_nl_put_u32(request, IFLA_NET_NS_FD, (uint32_t)peer_netns_fd);
     info = pyrt_nl_nest(request, IFLA_LINKINFO);
     pyrt_nl_put(request, IFLA_INFO_KIND, "veth", 4);
     data = pyrt_nl_nest(request, IFLA_INFO_DATA);
-    peer = pyrt_nl_nest(request, VETH_INFO_PEER);
+    host = pyrt_nl_nest(request, VETH_INFO_PEER);
     pyrt_nl_append(request, &none, sizeof none);
-    put_veth_end(request, peer_name, mtu);
-    pyrt_nl_put_u32(request, IFLA_NET_NS_FD, (uint32_t)peer_netns_fd);
-    pyrt_nl_nest_end(request, peer);
+    put_veth_end(request, host_name, mtu);
+    pyrt_nl_nest_end(request, host);
     pyrt_nl_nest_end(request, data);
     pyrt_nl_nest_end(request, info);
 }
 
+static void put_port(struct pyrt_nl *request, const char *host_name, int bridge_index)
+{
+    struct ifinfomsg up = { .ifi_flags = IFF_UP, .ifi_change = IFF_UP };
+
+    pyrt_nl_begin(request, RTM_NEWLINK, NLM_F_ACK, &up, sizeof up);
+    pyrt_nl_put_name(request, IFLA_IFNAME, host_name);
+    pyrt_nl_put_u32(request, IFLA_MASTER, (uint32_t)bridge_index);
+}
+
 /*
  * A container that reaches itself through its own published port comes back out of the port it came in by. With
- * br_netfilter loaded (Docker loads it) such a packet is bridged rather than routed and needs the port's hairpin mode; the
- * kernel takes that setting only from a second message, once the port exists.
+ * br_netfilter loaded (Docker loads it) such a packet is bridged rather than routed and needs the port's hairpin mode;
+ * the kernel takes that setting only once the link is a port.
  */
 static void put_hairpin(struct pyrt_nl *request, const char *host_name)
 {
@@ -83,11 +99,12 @@ int pyrt_veth_create(const char *host_name, int bridge_index, int peer_netns_fd,
     fd = pyrt_nl_open();
     if (fd < 0)
         return fd;
-    put_veth(&request, host_name, bridge_index, peer_netns_fd, peer_name, mtu);
+    put_veth(&request, host_name, peer_netns_fd, peer_name, mtu);
     error = pyrt_nl_transact(fd, &request);
     if (!error) {
-        /* Not in the same datagram: if the name was taken, this would change somebody else's interface. */
+        /* Not in the same datagram: if the name was taken, these would change somebody else's interface. */
         memset(&request, 0, sizeof request);
+        put_port(&request, host_name, bridge_index);
         put_hairpin(&request, host_name);
         error = pyrt_nl_transact(fd, &request);
         if (error)
@@ -147,6 +164,19 @@ static void put_interface(struct pyrt_nl *request, int index, uint32_t address_b
     pyrt_nl_put_u32(request, RTA_OIF, (uint32_t)index);
 }
 
+/*
+ * Asking for the link state makes the kernel finish a carrier change that is still queued (from Linux 6.9 on; before,
+ * the queue has had the time since the pair was made). The answer itself does not matter.
+ */
+static void settle(int fd, const char *name)
+{
+    struct ethtool_value link = { .cmd = ETHTOOL_GLINK };
+    struct ifreq request = { .ifr_data = (void *)&link };
+
+    memcpy(request.ifr_name, name, strlen(name));
+    ioctl(fd, SIOCETHTOOL, &request);
+}
+
 int pyrt_configure_interface(const char *name, uint32_t address_be, int prefix_length, uint32_t gateway_be)
 {
     struct pyrt_nl request = { 0 };
@@ -161,6 +191,8 @@ int pyrt_configure_interface(const char *name, uint32_t address_be, int prefix_l
     if (index > 0) {
         put_interface(&request, index, address_be, prefix_length, gateway_be);
         error = pyrt_nl_transact(fd, &request);
+        if (!error)
+            settle(fd, name);
     }
     close(fd);
     return error;

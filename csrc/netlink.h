@@ -15,8 +15,8 @@
 
 /*
  * Makes a veth pair: `host_name` here, up and a port of the bridge; `peer_name` directly inside the namespace of
- * `peer_netns_fd` (moving it there afterwards costs 17 ms), down and without an address. mtu 0 is the kernel's default.
- * The pair ends with the peer's namespace. Interface names that are taken: -EEXIST.
+ * `peer_netns_fd` (moving it there afterwards costs 17 ms), up and without an address. mtu 0 is the kernel's default.
+ * The pair ends with the peer's namespace. An interface name that is taken: -EEXIST.
  */
 int pyrt_veth_create(const char *host_name, int bridge_index, int peer_netns_fd, const char *peer_name, int mtu);
 
@@ -25,16 +25,16 @@ int pyrt_link_up_lo(void);
 
 /*
  * Gives an interface of this namespace its address, brings it up and, with a gateway other than 0, makes it the default
- * route. Addresses are in network order. The hardware address is derived from `address_be`, so an address that is given
- * to another container later never meets a stale neighbour entry.
+ * route; it can send as soon as this returns. Addresses are in network order. The hardware address is derived from
+ * `address_be`, so an address that is given to another container later never meets a stale neighbour entry.
  */
 int pyrt_configure_interface(const char *name, uint32_t address_be, int prefix_length, uint32_t gateway_be);
 
 /*
  * Switches IPv6 off for one interface of this namespace; call it before pyrt_configure_interface. The bridge is IPv4
  * only, and an interface that speaks IPv6 all the same would believe a router advertisement from any other container
- * (CVE-2020-13401) and spend its first second on duplicate address detection. lo keeps ::1. There is no netlink request for it,
- * hence `proc_dirfd`, a directory descriptor of a /proc that shows this process. -ENOENT: a kernel without IPv6.
+ * (CVE-2020-13401) and spend its first second on duplicate address detection. lo keeps ::1. There is no netlink request
+ * for it, hence `proc_dirfd`, a directory descriptor of any proc file system. -ENOENT: a kernel without IPv6.
  */
 int pyrt_disable_ipv6(int proc_dirfd, const char *name);
 

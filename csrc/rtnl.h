@@ -46,8 +46,8 @@ int pyrt_nl_index(int fd, const char *name);
 int pyrt_nl_check_name(const char *name);
 
 /*
- * Reads acknowledgements from one received datagram: returns how many there were, adding the first error to *error if that
- * is still 0; -EBADMSG when a length does not fit. A pure function of its arguments: it may be given any bytes.
+ * Reads acknowledgements from one received datagram: returns how many there were, and stores the first error in *error
+ * if that is still 0; -EBADMSG when a length does not fit. A pure function: it may be given any bytes.
  */
 int pyrt_nl_parse_acks(const void *data, size_t length, int *error);
 

@@ -15,8 +15,10 @@ import ctypes
 import json
 import os
 import socket
+import struct
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -95,6 +97,28 @@ class Namespace:
 
         return self.run(attempt)
 
+    def send_crafted(self, next_hop: str, source: str, destination: str, port: int, payload: bytes) -> None:
+        """Send one UDP packet that this host's own routing would refuse to send, in a frame to `next_hop`."""
+        with self.udp(0) as probe:  # makes the kernel resolve the next hop
+            self.run(probe.sendto, b"", (next_hop, 9))
+        deadline = time.monotonic() + 5
+        while not (found := [entry for entry in self.ip("neigh") if entry["dst"] == next_hop and "lladdr" in entry]):
+            assert time.monotonic() < deadline, f"{self.name} cannot resolve {next_hop}"
+        neighbour = found[0]["lladdr"]
+        own = self.ip("link", "show", "eth0")[0]["address"]
+        udp = struct.pack("!HHHH", 4444, port, 8 + len(payload), 0) + payload
+        ip = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(udp), 1, 0, 64, socket.IPPROTO_UDP, 0)
+        ip += socket.inet_aton(source) + socket.inet_aton(destination)
+        ip = ip[:10] + struct.pack("!H", _checksum(ip)) + ip[12:]
+        frame = bytes.fromhex((neighbour + own).replace(":", "")) + b"\x08\x00" + ip + udp
+
+        def send() -> None:
+            with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+                raw.bind(("eth0", 0))
+                raw.send(frame)
+
+        self.run(send)
+
     def reaches(self, address: str, port: int, server: socket.socket) -> str | None:
         """Connect, and return the client's address as that very server sees it; None if it was not reached."""
         connection = self.connect(address, port)
@@ -109,6 +133,20 @@ class Namespace:
             with accepted:
                 accepted.sendall(b"both ways")
                 return str(peer[0]) if connection.recv(64) == b"both ways" else None
+
+
+def _checksum(header: bytes) -> int:
+    total = sum(struct.unpack(f"!{len(header) // 2}H", header))
+    total = (total & 0xFFFF) + (total >> 16)
+    return ~(total + (total >> 16)) & 0xFFFF
+
+
+def received(server: socket.socket) -> bytes | None:
+    """The next datagram's payload; None if none comes."""
+    try:
+        return server.recv(64)
+    except TimeoutError:
+        return None
 
 
 @dataclass

@@ -270,7 +270,7 @@ class NetworkManager:
         return False
 
     def _redirections(self) -> list[Target]:
-        """Every published port once: of two containers the later one, whose predecessor died and is not released yet."""
+        """Every published port once: of two containers the later one; the other is dead and not released yet."""
         targets = _targets(allocation for name, allocation in self._live.items() if name in self._published)
         latest = {(mapping.host_ip, mapping.host_port, mapping.protocol): (ip, mapping) for ip, mapping in targets}
         return list(latest.values())

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.topology import Container, Host
+from pyrt.network import NetworkManager
+from tests.topology import Container, Host, plumb, received
 
 pytestmark = pytest.mark.root
 
@@ -28,10 +29,6 @@ def host(request: pytest.FixtureRequest) -> Iterator[Host]:
         yield made
     finally:
         made.close()
-
-
-def same_subnet(one: str, other: str) -> bool:
-    return one.rpartition(".")[0] == other.rpartition(".")[0]
 
 
 def test_published_port_from_everywhere(host: Host) -> None:
@@ -61,34 +58,42 @@ def test_container_reaches_its_own_published_port(host: Host) -> None:
 def test_loopback_only_is_loopback_only(host: Host) -> None:
     web = host.container("a" * 64, "127.0.0.1:8080:80/tcp")
     neighbour = host.container("b" * 64)
-    host.client.command("ip", "route", "add", "127.0.0.1/32", "via", "10.77.1.1", "table", "7")
-    host.client.command("ip", "rule", "add", "pref", "1", "to", "127.0.0.1", "lookup", "7")
-    host.client.command("ip", "rule", "del", "pref", "0")
-    host.client.command("ip", "rule", "add", "pref", "5", "lookup", "local")
     with web.namespace.listen(80) as server:
         assert host.host.reaches("127.0.0.1", 8080, server) is not None
         assert host.client.reaches("10.77.1.1", 8080, server) is None
-        assert host.client.reaches("127.0.0.1", 8080, server) is None
-        assert int(host.host.ip("-s", "link", "show", "to-client")[0]["stats64"]["rx"]["packets"]) > 0
         assert host.host.reaches("10.77.1.1", 8080, server) is None
         assert neighbour.namespace.reaches("172.30.0.1", 8080, server) is None
-        # Not even where the administrator made 127/8 routable on the outer interface.
-        host.host.run(Path("/proc/sys/net/ipv4/conf/to-client/route_localnet").write_text, "1")
-        assert host.client.reaches("127.0.0.1", 8080, server) is None
+
+
+@pytest.mark.parametrize("route_localnet", ["0", "1"])
+def test_crafted_packet_to_loopback(host: Host, route_localnet: str) -> None:
+    """A neighbour sends packets for 127.0.0.1 to the host's hardware address (moby#45610).
+
+    Nothing gets in even where the administrator made 127/8 routable on that interface.
+    """
+    web = host.container("a" * 64, "127.0.0.1:5353:53/udp", "5354:53/udp")
+    host.host.run(Path("/proc/sys/net/ipv4/conf/to-client/route_localnet").write_text, route_localnet)
+    with web.namespace.udp(53) as server:
+        host.client.send_crafted("10.77.1.1", "10.77.1.2", "10.77.1.1", 5354, b"control")
+        assert received(server) == b"control"
+        host.client.send_crafted("10.77.1.1", "10.77.1.2", "127.0.0.1", 5353, b"crafted")
+        host.client.send_crafted("10.77.1.1", "10.77.1.2", "127.0.0.1", 5354, b"crafted")
+        assert received(server) is None
+        web.namespace.send_crafted("172.30.0.1", web.allocation.address, "127.0.0.1", 5353, b"hairpin")
+        assert received(server) is None
 
 
 def test_containers_cannot_use_the_routable_loopback(host: Host) -> None:
     """route_localnet on the bridge must not open the host's own loopback services to containers."""
     guest = host.container("a" * 64)
-    guest.namespace.command("ip", "route", "add", "127.0.0.1/32", "via", guest.allocation.gateway, "table", "7")
-    guest.namespace.command("ip", "rule", "add", "pref", "1", "to", "127.0.0.1", "lookup", "7")
-    guest.namespace.command("ip", "rule", "del", "pref", "0")
-    guest.namespace.command("ip", "rule", "add", "pref", "5", "lookup", "local")
-    with host.host.listen(9000, "127.0.0.1") as server:
-        assert guest.namespace.reaches("127.0.0.1", 9000, server) is None
-    with host.host.listen(9001) as server:
-        assert guest.namespace.reaches("127.0.0.1", 9001, server) is None
-        assert guest.namespace.reaches("172.30.0.1", 9001, server) == guest.allocation.address
+    own = guest.allocation.address
+    with host.host.udp(9000, "127.0.0.1") as private, host.host.udp(9001) as public:
+        guest.namespace.send_crafted("172.30.0.1", own, "172.30.0.1", 9001, b"control")
+        assert received(public) == b"control"
+        guest.namespace.send_crafted("172.30.0.1", own, "127.0.0.1", 9000, b"crafted")
+        assert received(private) is None
+        guest.namespace.send_crafted("172.30.0.1", "127.0.0.1", "172.30.0.1", 9001, b"pretends to be the host")
+        assert received(public) is None
 
 
 def test_published_on_one_address(host: Host) -> None:
@@ -160,9 +165,6 @@ def test_released_port_leads_nowhere(host: Host) -> None:
 
 
 def test_two_instances_side_by_side(host: Host) -> None:
-    from pyrt.network import NetworkManager
-    from tests.topology import plumb
-
     one = host.container("a" * 64, "8080:80")
     second = host.host.run(NetworkManager, "ptnet1", address="172.30.1.1/24")
     allocation = host.host.run(second.allocate, "b" * 64, ["8081:80"])
