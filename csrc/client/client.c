@@ -12,6 +12,8 @@
 
 #include "client.h"
 
+#define ATTEMPTS 3 /* to reach a daemon that is just going away */
+
 /* One line to stderr. Control characters in a peer's text would steer the user's terminal: they become '?'. */
 void say(const char *prefix, const char *text, size_t length)
 {
@@ -110,7 +112,12 @@ int main(int argc, char **argv)
     wire_header(call, PYRT_CALL, (size_t)length);
 
     int wants_help = !*words || !strcmp(*words, "--help") || !strcmp(*words, "-h");
-    int fd = connect_or_start(&options, &address, wants_help);
     int remote = address.transport != TRANSPORT_UNIX;
-    return serve(fd, call, PYRT_FRAME_HEADER + (size_t)length, words, remote);
+    for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+        int fd = connect_or_start(&options, &address, wants_help);
+        int status = serve(fd, call, PYRT_FRAME_HEADER + (size_t)length, words, remote);
+        if (status != SERVE_AGAIN)
+            return status;
+    }
+    fail("the pyrt daemon at unix://%s closes every connection; see its log", address.path);
 }

@@ -100,7 +100,8 @@ void sink_init(struct sink *sink, int stdio);
 void sink_unblock(struct sink *sink);
 size_t sink_write(struct sink *sink, const void *data, size_t length);
 
-/* stream.c */
+/* stream.c: the status to exit with, or SERVE_AGAIN: the daemon went away without having read the call */
+#define SERVE_AGAIN -1
 int serve(int socket_fd, const unsigned char *call, size_t call_bytes, char *const *argv, int remote);
 
 #endif

@@ -19,6 +19,7 @@
 #include "client.h"
 
 #define START_TIMEOUT_MS 60000
+#define END_TIMEOUT_MS 1000
 #define MAX_WORDS 64
 
 static const char LIBEXEC[] = "/pyrt/core/_libexec/";
@@ -191,6 +192,16 @@ static int await_ready(int fd, char *text, size_t bytes)
     return -1;
 }
 
+/* Whether a child that has closed its output ends as well; one that does not must not keep the user waiting. */
+static int await_end(pid_t child, int *status)
+{
+    struct pollfd ended = {.fd = (int)syscall(SYS_pidfd_open, child, 0), .events = POLLIN};
+    poll(&ended, 1, END_TIMEOUT_MS);
+    if (ended.fd >= 0)
+        close(ended.fd);
+    return waitpid(child, status, WNOHANG) == child;
+}
+
 /* The line of `text` that names the fault: the first that says Error, as ours do, else the last, as tracebacks do. */
 static void keep_telling_line(char *text)
 {
@@ -247,7 +258,7 @@ int start_daemon(const struct options *options, char *reason, size_t reason_byte
     close(pipe_fd[0]);
     if (ready == 0)
         return 0;
-    if (child > 0 && waitpid(child, &status, WNOHANG) == child && WIFSIGNALED(status) && !said[0])
+    if (child > 0 && await_end(child, &status) && WIFSIGNALED(status) && !said[0])
         snprintf(said, sizeof said, "it died of signal %d", WTERMSIG(status));
     keep_telling_line(said);
     snprintf(reason, reason_bytes, "cannot start the pyrt daemon with %s: %s", python,

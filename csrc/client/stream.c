@@ -47,6 +47,8 @@ struct stream {
     int strikes;
     int held;              /* Ctrl-P was typed */
     int detach;
+    int unread;            /* nothing came back yet, and a reset would mean that the call was not read */
+    int again;             /* it was not read */
     int status;            /* EXIT was seen; -1 until then */
 };
 
@@ -255,8 +257,13 @@ static void receive(struct stream *stream, int flags)
     ssize_t count = recv(stream->fd, in->data + in->end, room < TURN_BYTES ? room : TURN_BYTES, flags);
     if (count < 0 && (errno == EINTR || errno == EAGAIN))
         return;
+    if (count <= 0 && stream->unread && (count < 0 || stream->out_closed)) {
+        stream->again = 1;
+        return;
+    }
     if (count <= 0)
         fail("lost the connection to the pyrt daemon");
+    stream->unread = 0;
     in->end += (size_t)count;
     consume(stream);
 }
@@ -319,13 +326,21 @@ static int leave(struct stream *stream)
     return 0;
 }
 
-/* Returns the status to exit with; fail() ends everything that has none. */
+/*
+ * fail() ends everything that has no status.
+ *
+ * A daemon that is stopping, or has just been killed, resets the connections it did not accept. On a unix socket a
+ * reset (and not an end of file) before the first answer says that the call was never read, so it can be sent again
+ * without running anything twice.
+ */
 int serve(int socket_fd, const unsigned char *call, size_t call_bytes, char *const *argv, int remote)
 {
     static struct stream stream;
     stream.fd = socket_fd;
     stream.argv = argv;
     stream.remote = remote;
+    stream.unread = !remote;
+    stream.again = stream.out_closed = 0;
     stream.source_fd = stream.signal_fd = stream.status = -1;
     sink_init(&stream.sinks[0], STDOUT_FILENO);
     sink_init(&stream.sinks[1], STDERR_FILENO);
@@ -333,16 +348,22 @@ int serve(int socket_fd, const unsigned char *call, size_t call_bytes, char *con
         ssize_t count = send(socket_fd, call + done, call_bytes - done, MSG_NOSIGNAL);
         if (count > 0)
             done += (size_t)count;
-        else if (errno != EINTR)
-            break; /* the daemon may have said why before it closed */
+        else if (errno != EINTR) {
+            stream.out_closed = 1; /* the daemon may have said why before it closed */
+            break;
+        }
     }
-    while (stream.status < 0 && !stream.detach) {
+    while (stream.status < 0 && !stream.detach && !stream.again) {
         if (stream.source_fd < 0 && stream.signal_fd < 0 && !stream.blocked && stream.out.start == stream.out.end)
             receive(&stream, 0);
         else
             turn(&stream);
         if (stream.out.start < stream.out.end)
             flush(&stream);
+    }
+    if (stream.again) {
+        close(socket_fd);
+        return SERVE_AGAIN;
     }
     int status = stream.detach ? leave(&stream) : stream.status;
     terminal_restore();

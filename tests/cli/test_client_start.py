@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
+import socket
 import stat
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Instance
+from tests.cli.fake_server import FakeServer
 
 
 def test_the_first_command_starts_the_daemon_and_the_next_uses_it(instance: Instance) -> None:
@@ -57,6 +60,7 @@ def test_a_killed_daemon_is_replaced_and_its_stale_socket_too(instance: Instance
     first = instance.pid
     watch = os.pidfd_open(first)
     signal.pidfd_send_signal(watch, signal.SIGKILL)
+    assert select.select([watch], [], [], 20)[0]
     os.close(watch)
     assert instance.run("version").stdout == "Version:0.1.0\n"
     assert instance.pid != first
@@ -65,7 +69,7 @@ def test_a_killed_daemon_is_replaced_and_its_stale_socket_too(instance: Instance
 def test_a_command_while_the_old_daemon_stops_waits_for_a_new_one(instance: Instance) -> None:
     for _ in range(3):
         instance.run("version")
-        os.kill(instance.pid, signal.SIGTERM)
+        os.kill(instance.pid, signal.SIGTERM)  # no waiting: the next command comes in the middle of the end
         result = instance.run("version")
         # the old one may still have taken the connection, and then says so
         assert result.stdout == "Version:0.1.0\n" or "the daemon is stopping" in result.stderr
@@ -101,13 +105,9 @@ def test_python_beside_the_program_is_found_first(instance: Instance, tmp_path: 
     copy.write_bytes(Path(instance.program).read_bytes())
     copy.chmod(0o755)
     python(tmp_path / "bin/python3", "echo 'Error: it is me' >&2; exit 1")
-    result = instance.run.__func__(Instance_at(instance, str(copy)), "version", PYRT_PYTHON="")  # type: ignore[attr-defined]
+    instance.program = str(copy)
+    result = instance.run("version", PYRT_PYTHON="")
     assert result.stderr == f"Error: cannot start the pyrt daemon with {tmp_path}/bin/python3: it is me\n"
-
-
-def Instance_at(instance: Instance, program: str) -> Instance:
-    instance.program = program
-    return instance
 
 
 def test_the_default_socket_only(instance: Instance, tmp_path: Path) -> None:
@@ -162,3 +162,26 @@ def test_a_file_where_the_socket_should_be(instance: Instance) -> None:
     result = instance.run("version")
     assert result.returncode == 125
     assert (instance.run_dir / "pyrt.sock").read_text() == "mine"
+
+
+def test_a_call_that_was_never_read_is_sent_again(program: str, tmp_path: Path) -> None:
+    """The daemon ends with the connection in its queue; the one after it gets the call."""
+    path = tmp_path / "s"
+    first = socket.socket(socket.AF_UNIX)
+    first.bind(str(path))
+    first.listen()
+    process = subprocess.Popen([program, "-H", f"unix://{path}", "x"], stderr=subprocess.PIPE)
+    assert select.select([first], [], [], 20)[0]
+    path.unlink()
+    server = FakeServer(path, lambda peer: (peer.call(), peer.exit(5)))
+    first.close()
+    process.communicate(timeout=20)
+    assert process.returncode == 5
+    server.result()
+
+
+def test_a_call_that_was_read_is_not_sent_again(program: str, tmp_path: Path) -> None:
+    server = FakeServer(tmp_path / "s", lambda peer: peer.call())
+    result = subprocess.run([program, "-H", server.address, "x"], capture_output=True, timeout=20)
+    assert (result.returncode, result.stderr) == (125, b"Error: lost the connection to the pyrt daemon\n")
+    server.result()
