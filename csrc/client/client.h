@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The client, `pyrt`: what its files offer each other. In the order in which one command passes through them:
+ *
+ *   options.c   the options before the verb            answer.c    what the daemon asks for: variables, files
+ *   address.c   where the daemon is, connecting        stream.c    the loop that moves every byte
+ *   python.c    starting the daemon or a TLS relay     sink.c      stdout and stderr, without blocking
+ *   call.c      the CALL frame                         terminal.c  raw mode, size, detach keys
+ *   wire.c      a frame's header                       signals.c   signals that go to the container
+ *
+ * It knows no verb. Being a program, it may print and exit: fail() does both.
+ */
+#ifndef PYRT_CLIENT_H
+#define PYRT_CLIENT_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "frames.h"
+
+#define CLIENT_FAILED 125 /* pyrt itself failed, as opposed to the command */
+#define MAX_HOSTS 8
+
+struct options {
+    const char *hosts[MAX_HOSTS]; /* -H or PYRT_HOST; none: the default socket */
+    int host_count;
+    const char *root;
+    const char *run_dir;
+    const char *bridge;
+    const char *tls_ca, *tls_cert, *tls_key;
+    int tls;
+    int daemon;
+    int debug;
+    int verb; /* index in argv of the first word that is not ours */
+};
+
+enum transport { TRANSPORT_UNIX, TRANSPORT_TCP, TRANSPORT_RELAY };
+
+struct address {
+    enum transport transport;
+    int may_start; /* nobody listens there: start a daemon */
+    char path[4096];
+    char host[256];
+    char port[8];
+};
+
+/* client.c */
+void fail(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
+void say(const char *prefix, const char *text, size_t length);
+
+/* options.c */
+void parse_options(struct options *options, int argc, char **argv);
+void print_options(void);
+
+/* address.c */
+void parse_address(struct address *address, const struct options *options);
+int above_stdio(int fd);
+int connect_unix(const char *path);
+int connect_tcp(const struct address *address);
+
+/* python.c */
+void become_daemon(const struct options *options) __attribute__((noreturn));
+int start_daemon(const struct options *options, char *reason, size_t reason_bytes);
+int start_relay(const struct options *options);
+const char *find_python(char *path, size_t path_bytes);
+
+/* call.c: builds the payload at `data`; its length, or -E2BIG */
+ssize_t build_call(unsigned char *data, size_t bytes, char *const *argv, const int tty[3], int rows, int columns);
+
+/* wire.c: the only place that knows a header's bytes */
+void wire_header(unsigned char *header, unsigned type, size_t length);
+int wire_parse(const unsigned char *header, size_t *length);
+void wire_put_u32(unsigned char *data, unsigned value);
+unsigned wire_get_u32(const unsigned char *data);
+
+/* answer.c */
+ssize_t answer_variables(unsigned char *data, size_t bytes, const char *names, size_t names_bytes, char *const *argv);
+int open_source(const char *path, char *const *argv, char *reason, size_t reason_bytes);
+
+/* terminal.c */
+int terminal_size(int *rows, int *columns);
+int terminal_raw(void);
+void terminal_again(void);
+void terminal_restore(void);
+int terminal_is_raw(void);
+size_t terminal_keys(unsigned char *data, size_t length, int *held, int *detach);
+
+/* signals.c */
+int signals_open(int forward, int terminal);
+int signals_next(int fd);
+void signals_die(int number) __attribute__((noreturn));
+
+/* sink.c */
+struct sink {
+    int fd;      /* what is written to */
+    int kind;    /* how it is kept from blocking */
+    int stdio;   /* 1 or 2 */
+};
+void sink_init(struct sink *sink, int stdio);
+void sink_unblock(struct sink *sink);
+size_t sink_write(struct sink *sink, const void *data, size_t length);
+
+/* stream.c: the status to exit with, or SERVE_AGAIN: the daemon went away without having read the call */
+#define SERVE_AGAIN -1
+int serve(int socket_fd, const unsigned char *call, size_t call_bytes, char *const *argv, int remote);
+
+#endif

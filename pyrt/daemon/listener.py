@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Listeners: sockets bound so that nobody else can reach them, and the first bytes of every connection.
+
+A connection's first byte tells its protocol. Whatever is not pyrt's costs its sender the connection and us one line
+in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import functools
+import logging
+import os
+import socket
+import ssl
+import stat
+import struct
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+from pyrt.core import frames
+from pyrt.daemon.address import TcpAddress, UnixAddress, is_loopback, resolve
+from pyrt.daemon.call import Call, parse_call
+from pyrt.daemon.relay import terminate_tls
+from pyrt.errors import ConflictError, ProtocolError, PyrtError, UsageError
+
+log = logging.getLogger("pyrt.daemon")
+
+MAX_CONNECTIONS: Final = 1024
+FIRST_FRAME_S: Final = 10.0
+_RESERVED_FDS: Final = 128  # for everything that is no connection
+_EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+_BACKLOG: Final = 512
+
+
+class _Stranger(ProtocolError):
+    """Not a pyrt client: frames would mean nothing to it."""
+
+
+Serve = Callable[[socket.socket, Call, frames.FrameReader], Awaitable[None]]
+
+
+def bind_unix(address: UnixAddress) -> socket.socket:
+    """Listen on a path, mode 0600 from its first moment, in place of a socket nobody listens on any more.
+
+    The caller holds the lock that makes it the only daemon here.
+    """
+    path = Path(address.path)
+    _check_stale(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    directory_fd = -1
+    try:
+        os.fchmod(listener.fileno(), 0o600)  # Linux gives the name the mode of the socket itself
+        directory_fd = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        temporary = f".{path.name}.{os.getpid()}"
+        listener.bind(f"/proc/self/fd/{directory_fd}/{temporary}")  # a path of any length
+        listener.listen(_BACKLOG)
+        # ready before it has its name: a client finds a socket that answers, or none
+        os.rename(temporary, path.name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
+    except OSError as error:
+        listener.close()
+        raise PyrtError(f"cannot listen on {address}: {error.strerror}") from error
+    finally:
+        if directory_fd >= 0:
+            os.close(directory_fd)
+    listener.setblocking(False)
+    return listener
+
+
+def _check_stale(path: Path) -> None:
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise PyrtError(f"cannot listen on unix://{path}: {error.strerror}") from error
+    if not stat.S_ISSOCK(mode):
+        raise ConflictError(f"cannot listen on unix://{path}: the file exists and is no socket")
+    directory_fd = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.setblocking(False)
+            probe.connect(f"/proc/self/fd/{directory_fd}/{path.name}")
+    except BlockingIOError:
+        pass  # its queue is full: somebody is there
+    except OSError:
+        return
+    finally:
+        os.close(directory_fd)
+    raise ConflictError(f"cannot listen on unix://{path}: another process does")
+
+
+def bind_tcp(address: TcpAddress, *, tls: bool) -> list[socket.socket]:
+    """Listen on every address of a host. Off the loopback only with TLS: whoever can connect is root here."""
+    places = resolve(address)
+    for _, (host, _port) in places:
+        if not tls and not is_loopback(host):
+            raise UsageError(
+                f"-H {address}: not a loopback address ({host}); it needs --tls, --tlscacert, --tlscert and --tlskey"
+            )
+    listeners = []
+    try:
+        for family, where in places:
+            listener = socket.create_server(where, family=family, backlog=_BACKLOG)
+            listener.setblocking(False)
+            listeners.append(listener)
+    except OSError as error:
+        for listener in listeners:
+            listener.close()
+        raise PyrtError(f"cannot listen on {address}: {error.strerror}") from error
+    if not tls:
+        log.warning("%s has no authentication: every user of this host is root there", address)
+    return listeners
+
+
+def connection_limit() -> int:
+    """Return how many connections may be open at once, so that descriptors never run out."""
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return max(16, min(MAX_CONNECTIONS, (soft - _RESERVED_FDS) // 2))
+
+
+class Listener:
+    """Accepts connections on any number of sockets and hands each one's CALL to `serve`, in a task of its own."""
+
+    def __init__(self, serve: Serve, *, limit: int | None = None, deadline: float = FIRST_FRAME_S) -> None:
+        self._serve = serve
+        self._deadline = deadline
+        self._places = asyncio.Semaphore(limit or connection_limit())
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._accepting: list[asyncio.Task[None]] = []
+        self._sockets: list[socket.socket] = []
+
+    def add(self, listener: socket.socket, *, context: ssl.SSLContext | None = None) -> None:
+        """Begin to accept on a listening, non-blocking socket, which is ours from now on."""
+        self._sockets.append(listener)
+        self._accepting.append(asyncio.create_task(self._accept(listener, context)))
+
+    async def close(self) -> None:
+        """Accept no more, cancel what runs, and wait until every client has been told."""
+        for task in self._accepting:
+            task.cancel()
+        await asyncio.gather(*self._accepting, return_exceptions=True)
+        for listener in self._sockets:
+            listener.close()
+        for connection in self._tasks:
+            connection.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _accept(self, listener: socket.socket, context: ssl.SSLContext | None) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._places.acquire()  # beyond the limit clients wait in the kernel's queue
+            try:
+                connection, _ = await loop.sock_accept(listener)
+            except OSError as error:
+                self._places.release()
+                if error.errno in _EXHAUSTED:
+                    log.error("cannot accept a connection: %s", error.strerror)
+                    await asyncio.sleep(0.2)  # the socket stays readable: without a pause this would be a busy loop
+                continue
+            except BaseException:
+                self._places.release()
+                raise
+            task = asyncio.create_task(self._connection(connection, context))
+            self._tasks.add(task)
+            task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._places.release()
+        if not task.cancelled() and (error := task.exception()):
+            log.error("internal error in a connection", exc_info=error)
+
+    async def _connection(self, connection: socket.socket, context: ssl.SSLContext | None) -> None:
+        peer = "a client"
+        try:
+            connection.setblocking(False)
+            peer = _peer(connection)
+            if connection.family != socket.AF_UNIX:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if context:
+                connection = _behind_tls(connection, context, peer)
+            reader = frames.FrameReader(max_payload=frames.MAX_PAYLOAD)
+            async with asyncio.timeout(self._deadline):
+                call = await _first_frame(connection, reader)
+            if call is not None:
+                await self._serve(connection, call, reader)
+        except TimeoutError:
+            log.warning("%s said nothing for %g s; closed", peer, self._deadline)
+        except (ProtocolError, frames.FrameError) as error:
+            log.warning("%s: %s; closed", peer, error)
+            if not isinstance(error, _Stranger):
+                _refuse(connection, str(error))
+        except ConnectionError as error:
+            log.debug("%s: %s", peer, error)
+        finally:
+            connection.close()
+
+
+def _peer(connection: socket.socket) -> str:
+    """Describe who connected. Raises ProtocolError for a user who may not."""
+    if connection.family != socket.AF_UNIX:
+        return "a client at " + ":".join(str(part) for part in connection.getpeername()[:2])
+    size = struct.calcsize("3i")
+    pid, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    if uid not in (0, os.geteuid()):
+        raise ProtocolError(f"user {uid} may not use this daemon (process {pid})")
+    return f"process {pid} of user {uid}"
+
+
+async def _first_frame(connection: socket.socket, reader: frames.FrameReader) -> Call | None:
+    """Read the CALL; None where the peer left without a word. Raises ProtocolError and frames.FrameError."""
+    loop = asyncio.get_running_loop()
+    first = True
+    while True:
+        data = await loop.sock_recv(connection, 256 << 10)
+        if not data:
+            if first:
+                return None  # a probe
+            raise ProtocolError("the connection ended within the first frame")
+        if first and data[0] != frames.CALL:
+            if data[:1] == b"[":
+                await loop.sock_sendall(connection, b"Error: this daemon does not speak the protocol of Docker 0.1.0\n")
+            raise _Stranger(f"not pyrt's protocol: {data[:40]!r}")
+        first = False
+        reader.feed(data)
+        frame = reader.next_frame()
+        if frame is not None:
+            return parse_call(frame[1])
+
+
+def _refuse(connection: socket.socket, text: str) -> None:
+    """Tell a pyrt client why, as far as its socket takes it without waiting."""
+    message = frames.encode(frames.ERROR, text.encode("utf-8", "backslashreplace"))
+    try:
+        connection.send(message + frames.encode(frames.EXIT, (125).to_bytes(4, "big")))
+    except OSError:
+        pass
+
+
+def _behind_tls(connection: socket.socket, context: ssl.SSLContext, peer: str) -> socket.socket:
+    """Return a plain socket; a thread terminates the TLS on the other side of it."""
+    ours, theirs = socket.socketpair()
+    threading.Thread(
+        target=functools.partial(_tls_thread, connection, theirs, context, peer), name="tls", daemon=True
+    ).start()
+    ours.setblocking(False)
+    return ours
+
+
+def _tls_thread(connection: socket.socket, plain: socket.socket, context: ssl.SSLContext, peer: str) -> None:
+    try:
+        terminate_tls(connection, plain, context)
+    except (OSError, ValueError) as error:
+        log.warning("%s: no TLS: %s; closed", peer, error)
