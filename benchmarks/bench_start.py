@@ -50,7 +50,7 @@ def comparison(tmp_path_factory: pytest.TempPathFactory, ratios: list[str]) -> I
     subprocess.run(["ip", "link", "add", bridge, "type", "bridge"], check=True)
     subprocess.run(["ip", "link", "set", bridge, "up"], check=True)
     try:
-        with contenders.hugetlb_hierarchy():
+        with contenders.hugetlb_hierarchy(), contenders.lxc_leftovers_removed():
             found = compare(
                 f"start, {'back to back' if not REST_SECONDS else f'{REST_SECONDS * 1e3:g} ms apart'}",
                 _contenders(directory, rootfs, scratch, bridge, pyrt),

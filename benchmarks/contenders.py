@@ -95,6 +95,17 @@ def lxc(rootfs: Path, directory: Path) -> Sample:
 
 
 @contextmanager
+def lxc_leftovers_removed() -> Iterator[None]:
+    """lxc-start leaves an empty cgroup `lxc.pivot` in every hierarchy: remove those that were not there before."""
+    before = set(Path("/sys/fs/cgroup").glob("*/lxc.pivot"))
+    try:
+        yield
+    finally:
+        for path in set(Path("/sys/fs/cgroup").glob("*/lxc.pivot")) - before:
+            path.rmdir()
+
+
+@contextmanager
 def hugetlb_hierarchy() -> Iterator[None]:
     """crun 1.8 refuses a hybrid machine whose hugetlb controller is on v2: give it a v1 hierarchy meanwhile."""
     needed = Path("/sys/fs/cgroup/memory").is_dir() and not HUGETLB.exists()
