@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of all tests: the instance under test, its busybox image, the leak ledger, and the report of a failure."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import ledger
+from tests.harness import Pyrt, start_instance
+from tests.images import with_files
+from tests.rootfs import busybox_tar
+
+PROBE_SOURCE = Path(__file__).parent / "integration" / "probe.c"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Without root the integration tests are skipped, and the summary says so."""
+    if os.geteuid() != 0:
+        for item in items:
+            if item.get_closest_marker("root"):
+                item.add_marker(pytest.mark.skip(reason="needs root"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failing container test shows what was run, and the logs of daemon and supervisor."""
+    report = yield
+    if report.failed:
+        for instance in getattr(item, "funcargs", {}).values():
+            if isinstance(instance, Pyrt):
+                report.sections.append((f"pyrt in {instance.directory}", instance.report()))
+    return report
+
+
+@pytest.fixture(scope="session")
+def probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program that looks around inside a container, built static."""
+    path = tmp_path_factory.mktemp("probe") / "probe"
+    warnings = ["-Wall", "-Wextra", "-Werror"]
+    subprocess.run(["gcc", "-std=gnu11", "-O1", "-static", *warnings, "-o", path, PROBE_SOURCE], check=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def bb_tar(probe: Path) -> bytes:
+    """The image `bb`: busybox, and the probe as /bin/probe."""
+    return with_files(busybox_tar(), {"bin/probe": (probe.read_bytes(), 0o755)})
+
+
+@pytest.fixture(scope="session")
+def session_pyrt(bb_tar: bytes) -> Iterator[Pyrt]:
+    """One instance for the whole run. Tests take `pyrt`."""
+    instance = start_instance(_unbuilt)
+    try:
+        instance.ok("import", "-", "bb", input=bb_tar)
+        # Once through everything that is made on first use and kept: not a leak of the first test.
+        instance.ok("run", "--rm", "-p", "127.0.0.1::80/tcp", "-m", "64m", "bb", "true")
+        instance.ok("logs", instance.detached("--name", "warm", "bb", "echo", "warm"))
+        instance.ok("rm", "-f", "warm")
+        yield instance
+    finally:
+        instance.close()
+
+
+@pytest.fixture
+def pyrt(session_pyrt: Pyrt) -> Iterator[Pyrt]:
+    """The instance under test, with the image `bb`."""
+    session_pyrt.ensure()
+    session_pyrt.history.clear()
+    yield session_pyrt
+    session_pyrt.end_commands()
+
+
+@pytest.fixture(autouse=True)
+def leak_ledger(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fails every root test that leaves anything behind, then removes its containers so that the next starts clean."""
+    if not request.node.get_closest_marker("root"):
+        yield
+        return
+    if "pyrt" not in request.fixturenames:
+        with ledger.watch(lambda: ledger.Subject(root=Path("/nonexistent/r"), run_dir=Path("/nonexistent/s"))):
+            yield
+        return
+    instance: Pyrt = request.getfixturevalue("session_pyrt")
+    instance.ensure()
+    try:
+        with ledger.watch(instance.subject):
+            yield
+            instance.ensure()
+    except ledger.LeakError as leak:
+        instance.remove_containers()
+        pytest.fail(f"{leak}\n\n{instance.report()}", pytrace=False)
+
+
+def _unbuilt(reason: str) -> None:
+    """Where a build is promised (CI) its absence is a failure; elsewhere it is a skip that is counted."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
