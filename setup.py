@@ -8,8 +8,9 @@ from pathlib import Path
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
-from setuptools.command.build_scripts import build_scripts
 from setuptools.modified import newer_group
+
+from distutils.command.build_scripts import build_scripts  # setuptools' own copy: it has no wrapper for this one
 
 WARNINGS = "-Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2".split()
 CFLAGS = ["-std=gnu11", "-O2", "-g", "-UNDEBUG", *WARNINGS]

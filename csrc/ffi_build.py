@@ -30,11 +30,11 @@ def builder(module: str, headers: list[str], *, sources: list[str]) -> FFI:
     return ffi
 
 
-def library(module: str, name: str, header: str, cdef: str) -> FFI:
-    """A module over a shared library of the system's."""
+def library(module: str, name: str, source: str, cdef: str) -> FFI:
+    """A module over a shared library of the system's, whose headers cffi cannot read: the compiler checks the cdef."""
     ffi = FFI()
     ffi.cdef(cdef)
-    ffi.set_source(module, f"#include <{header}>\n", libraries=[name], extra_compile_args=CFLAGS)
+    ffi.set_source(module, source, libraries=[name], extra_compile_args=CFLAGS)
     return ffi
 
 
@@ -47,7 +47,7 @@ namespaces = builder(
 nftables = library(
     "pyrt.network._nftables",
     "nftables",
-    "nftables/libnftables.h",
+    "#include <nftables/libnftables.h>",
     """
     struct nft_ctx;
     #define NFT_CTX_DEFAULT ...
@@ -62,4 +62,63 @@ nftables = library(
     const char *nft_ctx_get_error_buffer(struct nft_ctx *ctx);
     int nft_run_cmd_from_buffer(struct nft_ctx *nft, const char *buf);
     """,
+)
+
+seccomp = library(
+    "pyrt.engine._seccomp",
+    "seccomp",
+    """
+    #include <seccomp.h>
+    #include <stdlib.h>
+    static uint32_t act_errno(uint16_t value) { return SCMP_ACT_ERRNO(value); }
+    static uint32_t act_trace(uint16_t value) { return SCMP_ACT_TRACE(value); }
+    """,
+    """
+    struct scmp_version { unsigned int major; unsigned int minor; unsigned int micro; ...; };
+    struct scmp_arg_cmp { unsigned int arg; int op; uint64_t datum_a; uint64_t datum_b; ...; };
+    typedef void *scmp_filter_ctx;
+
+    const struct scmp_version *seccomp_version(void);
+    scmp_filter_ctx seccomp_init(uint32_t default_action);
+    void seccomp_release(scmp_filter_ctx ctx);
+    int seccomp_merge(scmp_filter_ctx into, scmp_filter_ctx from);
+    int seccomp_arch_add(scmp_filter_ctx ctx, uint32_t arch);
+    int seccomp_arch_remove(scmp_filter_ctx ctx, uint32_t arch);
+    uint32_t seccomp_arch_native(void);
+    int seccomp_attr_set(scmp_filter_ctx ctx, int attribute, uint32_t value);
+    int seccomp_syscall_resolve_name(const char *name);
+    int seccomp_syscall_resolve_name_arch(uint32_t arch, const char *name);
+    char *seccomp_syscall_resolve_num_arch(uint32_t arch, int number);
+    int seccomp_rule_add_array(scmp_filter_ctx ctx, uint32_t action, int number, unsigned int count,
+                               const struct scmp_arg_cmp *comparisons);
+    int seccomp_export_bpf(scmp_filter_ctx ctx, int fd);
+    void free(void *memory);
+
+    #define SCMP_FLTATR_ACT_BADARCH ...
+    #define SCMP_FLTATR_CTL_NNP ...
+    #define SCMP_FLTATR_CTL_OPTIMIZE ...
+
+    #define SCMP_CMP_NE ...
+    #define SCMP_CMP_LT ...
+    #define SCMP_CMP_LE ...
+    #define SCMP_CMP_EQ ...
+    #define SCMP_CMP_GE ...
+    #define SCMP_CMP_GT ...
+    #define SCMP_CMP_MASKED_EQ ...
+
+    #define SCMP_ACT_KILL_PROCESS ...
+    #define SCMP_ACT_KILL_THREAD ...
+    #define SCMP_ACT_TRAP ...
+    #define SCMP_ACT_LOG ...
+    #define SCMP_ACT_ALLOW ...
+    uint32_t act_errno(uint16_t value);
+    uint32_t act_trace(uint16_t value);
+
+    #define SCMP_ARCH_X86 ...
+    #define SCMP_ARCH_X86_64 ...
+    #define SCMP_ARCH_X32 ...
+    #define SCMP_ARCH_ARM ...
+    #define SCMP_ARCH_AARCH64 ...
+    #define __NR_SCMP_ERROR ...
+""",
 )

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from pyrt.commands.flags import Flag, Options, duration, natural, size_bytes, size_or_unlimited
-from pyrt.container.config import Config
+from pyrt.container.config import LOG_MAX_BYTES, LOG_MAX_FILES, Config
 from pyrt.engine.limits import Limits
 from pyrt.engine.spec import Volume
 from pyrt.errors import UsageError
@@ -154,7 +154,7 @@ def check_hostname(name: str) -> str:
 
 
 def parse_log_options(words: list[str]) -> tuple[int, int]:
-    size, files = Config.log_max_bytes, Config.log_max_files
+    size, files = LOG_MAX_BYTES, LOG_MAX_FILES
     for word in words:
         key, _, value = word.partition("=")
         if key == "max-size":

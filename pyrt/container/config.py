@@ -13,6 +13,8 @@ from pyrt.engine.spec import Volume
 from pyrt.errors import PyrtError
 
 SCHEMA = 1
+LOG_MAX_BYTES = 16 << 20
+LOG_MAX_FILES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +41,8 @@ class Config:
     privileged: bool = False
     no_new_privileges: bool = False
     seccomp: str = ""  # "", "unconfined", or the text of a profile
-    log_max_bytes: int = 16 << 20
-    log_max_files: int = 5
+    log_max_bytes: int = LOG_MAX_BYTES
+    log_max_files: int = LOG_MAX_FILES
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

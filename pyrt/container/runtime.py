@@ -49,7 +49,7 @@ def boot_id() -> str:
 
 def instance_name(root: Path) -> str:
     """What bridges and groups of the root are called: instances with roots of their own must not meet anywhere."""
-    return "pyrt" if root == DEFAULT_ROOT else f"pyrt{hashlib.sha256(os.fsencode(root)).hexdigest()[:8]}"
+    return "pyrt" if root == DEFAULT_ROOT else f"pyrt{hashlib.sha256(os.fsencode(root)).hexdigest()[:7]}"
 
 
 class Runtime:
@@ -62,7 +62,7 @@ class Runtime:
         for directory in ("containers", "tmp", "cache"):
             (root / directory).mkdir(mode=0o700, exist_ok=True)
         self.graph = Graph(root)
-        self.tags = TagStore(root, self.graph)
+        self.tags = TagStore(root / "tags.json", self.graph)
         self.network = NetworkManager(bridge or (DEFAULT_BRIDGE if root == DEFAULT_ROOT else name))
         self.programs = ProgramCache(root / "cache" / "seccomp")
         self.containers: dict[str, Container] = {}

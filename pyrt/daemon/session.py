@@ -176,6 +176,20 @@ class Session:
         self._handed_over = True
         return self._socket
 
+    def take_back(self) -> None:
+        """Undo `hand_over`, where the other side did not want the connection and has sent nothing on it."""
+        self._handed_over = False
+        self._watch(True)
+
+    async def raw(self, data: bytes) -> None:
+        """Send whole frames as they are."""
+        async with self._sending:
+            if self.gone or self._broken:
+                raise ConnectionAbortedError("the client has left")
+            self._broken = True
+            await self._loop.sock_sendall(self._socket, data)
+            self._broken = False
+
     def close(self) -> None:
         """Close this process's copy of the connection."""
         self._watch(False)
