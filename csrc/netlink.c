@@ -198,9 +198,9 @@ int pyrt_configure_interface(const char *name, uint32_t address_be, int prefix_l
     return error;
 }
 
-int pyrt_disable_ipv6(int proc_dirfd, const char *name)
+int pyrt_disable_ipv6(int sysctl_dirfd, const char *name)
 {
-    static const char before[] = "sys/net/ipv6/conf/", after[] = "/disable_ipv6";
+    static const char before[] = "net/ipv6/conf/", after[] = "/disable_ipv6";
     char path[sizeof before + sizeof after + IFNAMSIZ];
     int fd, error = pyrt_nl_check_name(name);
 
@@ -211,7 +211,7 @@ int pyrt_disable_ipv6(int proc_dirfd, const char *name)
     strcpy(path, before);
     strcat(path, name);
     strcat(path, after);
-    fd = openat(proc_dirfd, path, O_WRONLY | O_CLOEXEC);
+    fd = openat(sysctl_dirfd, path, O_WRONLY | O_CLOEXEC);
     if (fd < 0)
         return -errno;
     error = write(fd, "1", 1) == 1 ? 0 : -errno;

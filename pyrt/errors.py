@@ -39,9 +39,11 @@ class ProtocolError(PyrtError):
 class StartError(PyrtError):
     """A container did not reach its program. `step` names the part of the start that failed."""
 
+    subject = ""
+
     def __init__(self, step: str, errno: int, text: str = "") -> None:
         reason = os.strerror(errno) if errno else ""
-        super().__init__(": ".join(part for part in (step, text, reason) if part))
+        super().__init__(": ".join(part for part in (self.subject or step, text, reason) if part))
         self.step = step
         self.errno = errno
         self.text = text
@@ -51,9 +53,13 @@ class NotExecutableError(StartError):
     """The program exists in the container but cannot be executed."""
 
     exit_code = 126
+    subject = "Unable to execute"
 
 
 class ProgramNotFoundError(StartError):
     """The program does not exist in the container."""
 
     exit_code = 127
+
+    def __str__(self) -> str:
+        return f"Unable to locate {self.text}"  # docker 0.1.0's words

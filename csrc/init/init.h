@@ -48,6 +48,7 @@ struct plan {
 /* What is made while parked and moved into the root later: descriptors of attached mounts, and of the old root. */
 struct stage {
     int proc, sys, dev, files, host_root;
+    int sysctl; /* /proc/sys as it is below the read-only mount */
     int terminal_master, terminal; /* opened when the plan asks for one */
 };
 

@@ -55,13 +55,26 @@ static void setup_keyring(void)
         fail("keyring", errno, "join a new session keyring");
 }
 
-static void setup_loopback(unsigned init_flags)
+static void set_sysctl(const struct stage *stage, const char *path, const char *value)
+{
+    int fd = openat(stage->sysctl, path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT)
+        return;
+    if (fd < 0 || write(fd, value, strlen(value)) < 0)
+        fail("network", errno, path);
+    close(fd);
+}
+
+static void setup_own_network(const struct stage *stage, unsigned init_flags)
 {
     if (init_flags & PYRT_INIT_HOST_NETWORK)
         return;
     int ret = pyrt_link_up_lo();
     if (ret < 0)
         fail("network", -ret, "lo");
+    /* In a network of its own nothing is gained by guarding these: ping without CAP_NET_RAW, low ports without root. */
+    set_sysctl(stage, "net/ipv4/ping_group_range", "0 2147483647");
+    set_sysctl(stage, "net/ipv4/ip_unprivileged_port_start", "0");
 }
 
 static void setup_names(const struct plan *plan)
@@ -73,12 +86,15 @@ static void setup_names(const struct plan *plan)
         fail("hostname", errno, plan->hostname);
 }
 
-static void setup_address(const struct plan *plan)
+static void setup_address(const struct plan *plan, const struct stage *stage)
 {
     const struct pyrt_plan_address *address = &plan->address;
     if (!plan->has_address)
         return;
-    int ret = pyrt_configure_interface("eth0", address->address, (int)address->prefix_length, address->gateway);
+    int ret = pyrt_disable_ipv6(stage->sysctl, "eth0");
+    if (ret < 0 && ret != -ENOENT)
+        fail("network", -ret, "switch IPv6 off");
+    ret = pyrt_configure_interface("eth0", address->address, (int)address->prefix_length, address->gateway);
     if (ret < 0)
         fail("network", -ret, "eth0");
 }
@@ -93,13 +109,13 @@ int main(int argc, char **argv)
     setup_process();
     setup_keyring();
     stage_mounts(&stage, init_flags);
-    setup_loopback(init_flags);
+    setup_own_network(&stage, init_flags);
     report(PYRT_REPORT_PARKED, -1);
 
     receive_plan(&plan);
     setup_names(&plan);
     stage_cgroup(init_flags);
-    setup_address(&plan);
+    setup_address(&plan, &stage);
     open_volumes(&plan);
     open_terminal(&plan, &stage);
     make_root(&plan);

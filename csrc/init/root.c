@@ -241,5 +241,6 @@ void furnish_root(const struct plan *plan, struct stage *stage)
     if (fchdir(stage->host_root) < 0 || umount2(".", MNT_DETACH) < 0 || fchdir(root_fd) < 0)
         fail("root", errno, "leave the host's root");
     close(stage->host_root);
+    close(stage->sysctl);
     close(root_fd);
 }

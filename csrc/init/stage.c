@@ -145,6 +145,7 @@ void stage_mounts(struct stage *stage, unsigned init_flags)
     stage_mount("proc", "proc", "proc", kernel_fs, NULL);
     stage_mount("sysfs", "sys", "sysfs", kernel_fs | (privileged ? 0 : MS_RDONLY), NULL);
     stage_dev();
+    stage->sysctl = open_staged("proc/sys");
     if (!privileged)
         hide_kernel();
     /* A mount of its own, so that the files a plan brings can be mounted from it one by one. */

@@ -218,13 +218,13 @@ class Supervisor:
         client: socket.socket | None,
         reservations: list[int],
     ) -> None:
-        fd = launch.fileno()
         try:
             if not launch.advance():
                 return
         except StartError as error:
-            self._loop.unwatch(fd)
+            self._loop.unwatch(launch.fileno())
             self._starting -= 1
+            launch.abort()
             log.close()
             for reserved in reservations:
                 os.close(reserved)
@@ -232,7 +232,7 @@ class Supervisor:
                 client.close()
             self._refuse(request, error)
             return
-        self._loop.unwatch(fd)
+        self._loop.unwatch(launch.fileno())
         self._starting -= 1
         container = RunningContainer(
             self._loop,

@@ -11,6 +11,7 @@ thread that runs other people's code afterwards. All of them release the GIL whi
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Sequence
@@ -139,6 +140,8 @@ class Slot:
         report = ffi.new("struct pyrt_report *")
         terminal_fd = ffi.new("int *")
         ret = lib.pyrt_launch_report(self.socket_fd, wait, report, terminal_fd)
+        if ret == -errno.EAGAIN:
+            raise BlockingIOError(errno.EAGAIN, "no report yet")
         if ret <= 0:
             _check(ret, "report")
             return None

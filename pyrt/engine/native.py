@@ -41,7 +41,8 @@ class Launch:
         return self.slot.socket_fd
 
     def advance(self) -> bool:
-        """Take in the reports that have arrived. True: the program runs. Raises StartError after having cleaned up."""
+        """Take in the reports that have arrived. True: the program runs. Raises StartError; what then is left to do is
+        `abort`."""
         while True:
             try:
                 report = self.slot.report(wait=False)
@@ -58,9 +59,8 @@ class Launch:
         if self._error is None and self._executing:
             self.slot.started = True
             return True
-        error = self._error or StepError("init", 0, "the container's init died before it could start the program")
-        self.abort()
-        raise start_error(error)
+        died = "the container's init died before it could start the program"
+        raise start_error(self._error or StepError("init", 0, died))
 
     def take_fd(self, name: str) -> int:
         """Hand one of the descriptors to the caller, who closes it from now on."""
