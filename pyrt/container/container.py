@@ -27,6 +27,7 @@ class Container:
         self.started_once = False
         self.starting = False  # a request to start it is under way
         self.early_exit: dict[str, Any] | None = None  # its end, heard of before the reply to its start
+        self.closed = asyncio.Event()  # nobody reads its log any more
         self._waiters: list[asyncio.Future[None]] = []
 
     @property

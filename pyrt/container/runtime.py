@@ -37,6 +37,7 @@ from pyrt.network.manager import NetworkManager
 
 DEFAULT_ROOT = Path("/var/lib/pyrt")
 DEFAULT_BRIDGE = "pyrt0"
+READERS_S = 1.0  # how long a removal waits for those who still read the log
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
 ID = re.compile(r"[0-9a-f]{64}")
 
@@ -218,9 +219,11 @@ class Runtime:
 
     def _on_event(self, message: Message) -> None:
         container = self.containers.get(message["id"])
-        if message["event"] != "exit" or container is None:
+        if container is None:
             return
-        if container.state.running:
+        if message["event"] == "closed":
+            container.closed.set()
+        elif container.state.running:
             self._finish(container, message["record"])
         else:  # the reply to its start came with it and has not been looked at yet
             container.early_exit = message["record"]
@@ -232,6 +235,7 @@ class Runtime:
     async def _after_exit(self, container: Container) -> None:
         await self._release_network(container)
         if container.record.config.auto_remove and not container.removing:
+            await container.closed.wait()  # its client may be far behind, and the log is what it reads from
             await self._discard(container)
 
     def _on_supervisor_lost(self) -> None:
@@ -240,9 +244,11 @@ class Runtime:
     async def _reconcile(self) -> None:
         """Learn from the supervisor what runs; whatever does not has an exit record, or is lost."""
         live: dict[str, Message] = {}
+        closing: list[str] = []
         if await self._supervision.connect(start=False):
             try:
-                live = (await self._supervision.ask("list", {}))["containers"]
+                reply = await self._supervision.ask("list", {})
+                live, closing = reply["containers"], reply["closing"]
             except SupervisorLostError:
                 pass
         for container in list(self.containers.values()):
@@ -252,6 +258,9 @@ class Runtime:
                 if not container.state.running:
                     container.started_once = True
                     container.state.set_running(pid=found["pid"], started_at=found["started_at"])
+            elif container.id in closing and container.record.config.auto_remove:
+                container.set_lost("it has ended, and goes when its last reader does")
+                self._spawn(self._after_exit(container))
             elif container.state.status in (Status.CREATED, Status.RUNNING):
                 await self._settle(container)
 
@@ -261,9 +270,11 @@ class Runtime:
         if container.record.config.auto_remove or never_started:
             if container.state.running:
                 container.set_lost("the supervisor ended")
+            container.closed.set()
             await self._release_network(container)
             await self._discard(container)
             return
+        container.closed.set()
         try:
             container.set_exited(load_exit((container.directory / "exit.json").read_bytes()))
         except (OSError, ValueError):
@@ -304,8 +315,19 @@ class Runtime:
             except (NotFoundError, ConflictError):
                 pass  # it ended first
             await container.ended()
+        if container.state.status is Status.EXITED:
+            await self._wait_for_readers(container)
         await self._release_network(container)
         await self._discard(container)
+
+    @staticmethod
+    async def _wait_for_readers(container: Container) -> None:
+        """Let those who read its log get to the end, but not keep it for ever."""
+        try:
+            async with asyncio.timeout(READERS_S):
+                await container.closed.wait()
+        except TimeoutError:
+            pass
 
     async def follow(self, container: Container, client: socket.socket, *, to_the_end: bool) -> None:
         """Stream a running container's log to a client (borrowed): to what is its end now, or to the container's.

@@ -105,7 +105,7 @@ class Supervisor:
         self._loop.call_later(LONELY_S, self._check_lonely)
 
     def _check_lonely(self) -> None:
-        if self._daemon is None and not self._containers and not self._starting:
+        if self._daemon is None and not self._by_log and not self._starting:
             self._loop.stop()
 
     def _say(self, message: Message) -> None:
@@ -166,7 +166,10 @@ class Supervisor:
     # --- its orders ---
 
     def _list(self, request: Message, fds: list[int]) -> Message:
-        return {"containers": {c.id: {"pid": c.pid, "started_at": c.started_at} for c in self._containers.values()}}
+        return {
+            "containers": {c.id: {"pid": c.pid, "started_at": c.started_at} for c in self._containers.values()},
+            "closing": [c.id for c in self._by_log.values() if c.id not in self._containers],
+        }
 
     def _signal(self, request: Message, fds: list[int]) -> Message:
         self._get(request).deliver(request["signal"])
@@ -283,6 +286,7 @@ class Supervisor:
 
     def _on_closed(self, container: RunningContainer) -> None:
         self._by_log.pop(container.log, None)
+        self._say({"event": "closed", "id": container.id})
         if not self._containers:
             self._loop.call_later(LONELY_S, self._check_lonely)
 
