@@ -82,6 +82,13 @@ struct pyrt_channel {
     int error; /* of the last append; 0 while all is well */
 };
 
+/* How the last turns went; see should_rest. */
+struct flood {
+    uint64_t turn_bytes, unrested_bytes, turn_ns;
+    int turns;
+    bool rested;
+};
+
 struct pyrt_broadcaster {
     /*
      * The thread holds `lock` except in epoll_wait. Who wants it takes `gate` first: so the thread, however busy, meets
@@ -98,6 +105,7 @@ struct pyrt_broadcaster {
     struct watched *dead; /* freed when no epoll event can point to them any more */
     uint64_t next_channel;
     int64_t next_reader;
+    struct flood flood;
     unsigned char *buffer; /* owned; PYRT_NOTICE_BYTES, a header, PYRT_READ_BYTES */
 };
 

@@ -144,6 +144,7 @@ static ssize_t pump(struct stream *stream, bool must)
     if (got == 0)
         return 0;
     append(channel, stream->type, (size_t)got);
+    channel->broadcaster->flood.turn_bytes += (uint64_t)got;
     if (got >= BUSY_READ_BYTES && !stream->enlarged) {
         stream->enlarged = true; /* only now: 1,000 quiet containers should not hold 1,000 large pipes */
         fcntl(stream->fd, F_SETPIPE_SZ, BUSY_PIPE_BYTES);
