@@ -59,7 +59,8 @@ def _fetch(url: str, notice: Callable[[str], None]) -> Iterator[bytes]:
             yield from _body(response, url, notice)
     except urllib.error.HTTPError as error:
         with error:
-            raise ImageError(f"{_shown(url)} answered {error.code} {error.reason}") from error
+            reason = str(error.reason).partition("\n")[0]  # urllib's text on redirects has several lines
+            raise ImageError(f"{_shown(url)} answered {error.code} {reason}") from error
     except urllib.error.URLError as error:
         raise ImageError(f"{_shown(url)} cannot be fetched: {error.reason}") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
