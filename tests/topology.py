@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 
 from pyrt.core._namespaces import ffi, lib
 from pyrt.network import Allocation, NetworkManager, host_link_name
+from pyrt.network.ports import release
 
 T = TypeVar("T")
 CLONE_NEWNET = 0x40000000
@@ -136,9 +137,9 @@ class Namespace:
 
 
 def _checksum(header: bytes) -> int:
-    total = sum(struct.unpack(f"!{len(header) // 2}H", header))
+    total: int = sum(struct.unpack(f"!{len(header) // 2}H", header))
     total = (total & 0xFFFF) + (total >> 16)
-    return ~(total + (total >> 16)) & 0xFFFF
+    return 0xFFFF - ((total + (total >> 16)) & 0xFFFF)
 
 
 def received(server: socket.socket) -> bytes | None:
@@ -186,7 +187,7 @@ class Host:
 
     def container(self, container_id: str, *port_specs: str) -> Container:
         allocation = self.host.run(self.manager.allocate, container_id, port_specs)
-        self._stack.callback(lambda: [held.close() for held in allocation.sockets])
+        self._stack.callback(release, allocation.sockets)
         namespace = self.namespace(container_id)
         self.host.run(plumb, container_id, allocation, namespace)
         self.host.run(self.manager.publish, container_id, allocation)
