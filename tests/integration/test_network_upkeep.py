@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,7 +86,7 @@ def test_flushed_ruleset_is_repaired(host: Host) -> None:
         assert host.host.run(host.manager.is_intact)
         assert host.host.run(host.manager.repair) is False
         host.host.command("nft", "flush", "ruleset")
-        assert host.client.reaches("10.77.1.1", 8080, server) is None  # the reserved port refuses
+        assert host.client.fails_to_reach("10.77.1.1", 8080, server)  # the reserved port refuses
         assert not host.host.run(host.manager.is_intact)
         assert host.host.run(host.manager.repair) is True
         assert host.client.reaches("10.77.1.1", 8080, server) == "10.77.1.2"
@@ -113,7 +114,7 @@ def test_damage_is_seen_and_repaired(host: Host, damage: tuple[str, ...]) -> Non
     assert host.host.run(host.manager.is_intact)
     with web.namespace.listen(80) as server:
         assert host.client.reaches("10.77.1.1", 8080, server) is not None
-        assert host.client.reaches(web.allocation.address, 80, server) is None
+        assert host.client.fails_to_reach(web.allocation.address, 80, server)
         assert neighbour.namespace.reaches(web.allocation.address, 80, server) is not None
 
 
@@ -128,7 +129,7 @@ def test_publishing_and_releasing_after_a_flush(host: Host) -> None:
         host.host.command("nft", "flush", "ruleset")
         host.host.run(host.manager.release, second.id, second.allocation)
         assert host.client.reaches("10.77.1.1", 8080, one) is not None
-        assert host.client.reaches("10.77.1.1", 8081, two) is None
+        assert host.client.fails_to_reach("10.77.1.1", 8081, two)
 
 
 def test_a_new_daemon_takes_over(host: Host) -> None:
@@ -142,7 +143,7 @@ def test_a_new_daemon_takes_over(host: Host) -> None:
         host.host.run(successor.sync, {web.id: record})
         with web.namespace.listen(80) as server, gone.namespace.listen(80) as dead:
             assert host.client.reaches("10.77.1.1", 8080, server) is not None
-            assert host.client.reaches("10.77.1.1", 8081, dead) is None
+            assert host.client.fails_to_reach("10.77.1.1", 8081, dead)
         fresh = host.host.run(successor.allocate, "c" * 64)
         assert (fresh.bridge_index, fresh.gateway) == (record.bridge_index, record.gateway)
         assert fresh.address != record.address
@@ -261,6 +262,22 @@ def test_forwarding_is_switched_on_and_said(empty: Namespace) -> None:
         assert any("net.ipv4.ip_forward" in notice for notice in manager.notices)
     finally:
         manager.close()
+
+
+def test_nothing_for_child_processes_to_inherit(empty: Namespace) -> None:
+    """libnftables opens its socket without close-on-exec."""
+    before = set(os.listdir("/proc/self/fd"))
+    manager = empty.run(NetworkManager, "ptnet0")
+    try:
+        empty.run(manager.prepare)
+        opened = [int(name) for name in set(os.listdir("/proc/self/fd")) - before]
+        assert opened and not any(os.get_inheritable(descriptor) for descriptor in opened if is_open(descriptor))
+    finally:
+        manager.close()
+
+
+def is_open(descriptor: int) -> bool:
+    return os.path.lexists(f"/proc/self/fd/{descriptor}")
 
 
 def test_failed_prepare_leaves_nothing(empty: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
