@@ -26,10 +26,12 @@ from typing import Any, TypeVar
 
 from pyrt.core._namespaces import ffi, lib
 from pyrt.network import Allocation, NetworkManager, host_link_name
+from pyrt.network.ports import release
 
 T = TypeVar("T")
 CLONE_NEWNET = 0x40000000
 PATIENCE = 0.3  # seconds until a packet that should not arrive counts as lost
+CERTAINLY = 10.0  # seconds until one that should arrive does
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -81,17 +83,17 @@ class Namespace:
         def bind() -> socket.socket:
             bound = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             bound.bind((address, port))
-            bound.settimeout(PATIENCE)
+            bound.settimeout(CERTAINLY)
             return bound
 
         return self.run(bind)
 
-    def connect(self, address: str, port: int, *, source: str = "") -> socket.socket | None:
+    def connect(self, address: str, port: int, *, patience: float) -> socket.socket | None:
         """A TCP connection, or None if it is refused or nobody answers."""
 
         def attempt() -> socket.socket | None:
             try:
-                return socket.create_connection((address, port), timeout=PATIENCE, source_address=(source, 0))
+                return socket.create_connection((address, port), timeout=patience)
             except OSError:
                 return None
 
@@ -119,12 +121,12 @@ class Namespace:
 
         self.run(send)
 
-    def reaches(self, address: str, port: int, server: socket.socket) -> str | None:
+    def reaches(self, address: str, port: int, server: socket.socket, *, patience: float = CERTAINLY) -> str | None:
         """Connect, and return the client's address as that very server sees it; None if it was not reached."""
-        connection = self.connect(address, port)
+        connection = self.connect(address, port, patience=patience)
         if connection is None:
             return None
-        server.settimeout(PATIENCE)
+        server.settimeout(patience)
         with connection:
             try:
                 accepted, peer = server.accept()
@@ -134,15 +136,19 @@ class Namespace:
                 accepted.sendall(b"both ways")
                 return str(peer[0]) if connection.recv(64) == b"both ways" else None
 
+    def fails_to_reach(self, address: str, port: int, server: socket.socket) -> bool:
+        return self.reaches(address, port, server, patience=PATIENCE) is None
+
 
 def _checksum(header: bytes) -> int:
-    total = sum(struct.unpack(f"!{len(header) // 2}H", header))
+    total: int = sum(struct.unpack(f"!{len(header) // 2}H", header))
     total = (total & 0xFFFF) + (total >> 16)
-    return ~(total + (total >> 16)) & 0xFFFF
+    return 0xFFFF - ((total + (total >> 16)) & 0xFFFF)
 
 
-def received(server: socket.socket) -> bytes | None:
+def received(server: socket.socket, *, patience: float = CERTAINLY) -> bytes | None:
     """The next datagram's payload; None if none comes."""
+    server.settimeout(patience)
     try:
         return server.recv(64)
     except TimeoutError:
@@ -183,10 +189,11 @@ class Host:
         self.host.command("ip", "link", "add", host_name, "type", "veth", *peer)
         assert self.host.run(lib.pyrt_configure_interface, host_name.encode(), be(host_address), 24, 0) == 0
         assert end.run(lib.pyrt_configure_interface, name.encode(), be(address), 24, be(host_address)) == 0
+        self.host.ip("link", "show", host_name)  # the kernel puts the carrier into effect: no first packet is lost
 
     def container(self, container_id: str, *port_specs: str) -> Container:
         allocation = self.host.run(self.manager.allocate, container_id, port_specs)
-        self._stack.callback(lambda: [held.close() for held in allocation.sockets])
+        self._stack.callback(release, allocation.sockets)
         namespace = self.namespace(container_id)
         self.host.run(plumb, container_id, allocation, namespace)
         self.host.run(self.manager.publish, container_id, allocation)

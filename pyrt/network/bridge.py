@@ -185,15 +185,21 @@ def ensure_forwarding() -> bool:
     return True
 
 
-def raise_neighbour_limits() -> None:
-    """Make room for thousands of containers: the kernel's neighbour table, one for all namespaces, holds 1,024."""
+def raise_neighbour_limits() -> bool:
+    """Make room for thousands of containers: the kernel's neighbour table, one for all namespaces, holds 1,024.
+
+    True if something had to be changed.
+    """
+    changed = False
     for name, least in (("gc_thresh3", 65536), ("gc_thresh2", 32768), ("gc_thresh1", 16384)):
         path = SYSCTL / "ipv4/neigh/default" / name
         try:
             if int(path.read_text()) < least:
                 path.write_text(str(least))
+                changed = True
         except OSError:  # only the first network namespace has these
-            return
+            break
+    return changed
 
 
 def _write(path: Path, value: str, *, missing_ok: bool = False) -> None:

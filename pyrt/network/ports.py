@@ -57,9 +57,7 @@ def parse_port_spec(text: str) -> PortSpec:
         host_ip = str(IPv4Address(host_ip))
     except AddressValueError:
         raise UsageError(f"cannot publish {text!r}: {host_ip!r} is not an IPv4 address; write {_FORM}") from None
-    return PortSpec(
-        host_ip, _port_number(text, host_port) if host_port else 0, _port_number(text, container), protocol
-    )
+    return PortSpec(host_ip, _port_number(text, host_port) if host_port else 0, _port_number(text, container), protocol)
 
 
 def _port_number(spec: str, text: str) -> int:
@@ -86,9 +84,7 @@ def reserve(specs: Sequence[PortSpec]) -> tuple[list[PortMapping], list[socket.s
         # Those with a fixed port first: a picked one must not take what the next spec asks for.
         for spec in sorted(specs, key=lambda spec: spec.host_port == 0):
             sockets.append(_hold(spec) if spec.host_port else _hold_any(spec))
-            mappings.append(
-                PortMapping(spec.host_ip, sockets[-1].getsockname()[1], spec.container_port, spec.protocol)
-            )
+            mappings.append(PortMapping(spec.host_ip, sockets[-1].getsockname()[1], spec.container_port, spec.protocol))
     except BaseException:
         release(sockets)
         raise
