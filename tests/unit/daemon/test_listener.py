@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import socket
@@ -243,3 +244,59 @@ def test_addresses(text: str, address: object) -> None:
 def test_addresses_that_are_none(text: str) -> None:
     with pytest.raises(UsageError):
         parse_address(text)
+
+
+CONNECT = """
+import socket, sys
+client = socket.socket(socket.AF_UNIX)
+client.connect(f"/proc/self/fd/{sys.argv[1]}/s")
+while data := client.recv(1000):
+    sys.stdout.buffer.write(data)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_another_user_who_reaches_the_socket_is_turned_away(tmp_path: Path) -> None:
+    """Even where somebody has opened the directory and the socket to everybody."""
+
+    async def body(door: Door) -> None:
+        tmp_path.chmod(0o711)
+        door.path.chmod(0o666)
+        directory_fd = os.open(tmp_path, os.O_PATH)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *("/usr/bin/python3", "-I", "-c", CONNECT, str(directory_fd)),
+                pass_fds=[directory_fd],
+                user=65534,
+                extra_groups=[],
+                stdout=asyncio.subprocess.PIPE,
+                cwd="/",
+            )
+            out, _ = await process.communicate()
+        finally:
+            os.close(directory_fd)
+        assert b"user 65534 may not use this daemon" in out
+        assert door.calls == []
+
+    with_door(tmp_path, body)
+
+
+def test_no_descriptors_left_is_waited_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    accept = socket.socket.accept
+    failures = iter([errno.EMFILE, errno.ENFILE, errno.ECONNABORTED])
+
+    def failing(self: socket.socket) -> tuple[socket.socket, Any]:
+        if number := next(failures, None):
+            raise OSError(number, os.strerror(number))
+        return accept(self)
+
+    async def body(door: Door) -> None:
+        monkeypatch.setattr(socket.socket, "accept", failing)
+        client = door.connect()
+        await client.send(frames.CALL, call_payload("ps"))
+        assert await client.rest() == [(frames.EXIT, bytes(4))]
+
+    with_door(tmp_path, body)
+    assert caplog.text.count("cannot accept a connection: Too many open files") == 2

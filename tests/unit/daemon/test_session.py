@@ -173,3 +173,22 @@ def test_the_status_arrives_although_the_client_is_still_sending() -> None:
         return await peer.rest()
 
     assert run(converse(serve, client)) == (None, [(frames.EXIT, b"\0\0\0\x09")])
+
+
+def test_asking_while_a_file_is_read_gives_the_file_up_and_hangs_nobody() -> None:
+    async def serve(session: Session) -> dict[str, str]:
+        pieces = session.open("x")
+        await anext(pieces)
+        found = await session.environment(["A"])
+        with pytest.raises(RuntimeError, match="given up"):
+            await anext(pieces)
+        return found
+
+    async def client(peer: FakeClient) -> None:
+        await peer.receive()
+        for kind, payload in ((frames.ANSWER, b""), (frames.STDIN, b"1"), (frames.STDIN, b"2"), (frames.STDIN, b"")):
+            await peer.send(kind, payload)
+        await peer.receive()
+        await peer.send(frames.ANSWER, b"A=1\0")
+
+    assert run(converse(serve, client)) == ({"A": "1"}, None)
