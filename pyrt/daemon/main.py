@@ -13,7 +13,10 @@ import os
 import signal
 import socket
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -31,6 +34,8 @@ from pyrt.errors import PyrtError, UsageError
 log = logging.getLogger("pyrt.daemon")
 
 LOG_BYTES: Final = 4 << 20
+MAX_THREADS: Final = 64  # blocking calls of commands at once; each waits for the kernel, none computes
+THREADS_END_S: Final = 2.0
 
 FLAGS: Final = (
     Flag("root", kind=str, default="/var/lib/pyrt"),
@@ -144,6 +149,8 @@ async def _serve(
 ) -> None:
     """Listen until SIGTERM or SIGINT. The caller holds all locks; the start lock is let go once we answer."""
     runtime = LazyRuntime(options, factory)
+    workers = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="command")
+    asyncio.get_running_loop().set_default_executor(workers)
 
     async def serve(connection: socket.socket, call: Call, reader: frames.FrameReader) -> None:
         task = asyncio.current_task()
@@ -182,6 +189,24 @@ async def _serve(
     warming.cancel()
     await asyncio.gather(warming, return_exceptions=True)
     await runtime.close()
+    await _end_threads(workers)
+
+
+async def _end_threads(workers: ThreadPoolExecutor) -> None:
+    """Give commands' blocking calls a moment to end; one that does not must not keep the daemon alive.
+
+    Both asyncio and the interpreter would wait for such a thread, so the process ends here. There is nothing left that
+    could be lost: clients have been told, locks go with the process, files are written durably or not at all.
+    """
+    ended = threading.Thread(target=workers.shutdown, kwargs={"cancel_futures": True}, daemon=True)
+    ended.start()
+    deadline = time.monotonic() + THREADS_END_S
+    while ended.is_alive():
+        if time.monotonic() > deadline:
+            log.warning("a blocking call did not end; left it behind")
+            logging.shutdown()
+            os._exit(0)
+        await asyncio.sleep(0.01)
 
 
 def _listen(listener: Listener, own: UnixAddress, options: DaemonOptions) -> list[str]:

@@ -59,7 +59,7 @@ class Session:
         self._arrived = asyncio.Event()
         self._sending = asyncio.Lock()
         self._asking = asyncio.Lock()
-        self._file_open = False  # STDIN frames of an OPEN may still be under way
+        self._file: object | None = None  # whose STDIN frames may still be under way
         self._handed_over = False
         self._watching = False
         self._broken = False  # half a frame was sent: another would be read as its rest
@@ -137,14 +137,18 @@ class Session:
             reason = await self._ask(frames.OPEN, _encode(path))
             if reason:
                 raise PyrtError(reason.decode("utf-8", "replace"))
-            self._file_open = True
-            while piece := await self._receive(frames.STDIN):
-                yield piece
-            self._file_open = False
+            file = self._file = object()
+        while piece := await self._receive(frames.STDIN):
+            yield piece
+            if self._file is not file:
+                raise RuntimeError(f"the rest of {path!r} was given up by asking the client something else")
+        self._file = None
 
     async def _ask(self, kind: int, payload: bytes) -> bytes:
-        while self._file_open:  # the last file was not read to its end
-            self._file_open = bool(await self._receive(frames.STDIN))
+        if self._file is not None:  # the last file was not read to its end
+            self._file = None
+            while await self._receive(frames.STDIN):
+                pass
         await self._send(kind, payload)
         return await self._receive(frames.ANSWER)
 
@@ -170,7 +174,7 @@ class Session:
             raise ConnectionAbortedError("the client has left")
         if self._handed_over:
             raise RuntimeError("the connection was handed over already")
-        if self._frames or self._reader.pending or self._file_open or self._broken:
+        if self._frames or self._reader.pending or self._file is not None or self._broken:
             raise ProtocolError("the client sent bytes before streaming began")
         self._watch(False)
         self._handed_over = True

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures of the client's tests: the program, a scripted server, and a Python that runs the daemon without containers."""
+"""The client's fixtures: the program, a scripted server, and a Python that runs the daemon without containers."""
 
 from __future__ import annotations
 

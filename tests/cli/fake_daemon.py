@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -16,6 +18,8 @@ class FakeRuntime:
     async def start(self) -> None:
         if reason := os.environ.get("FAKE_RUNTIME_FAULT"):
             raise RuntimeError(reason)
+        if "FAKE_RUNTIME_STUCK" in os.environ:
+            await asyncio.to_thread(time.sleep, 600)
 
     async def close(self) -> None:
         pass

@@ -23,12 +23,17 @@ class Peer:
         self.socket = connection
         self.socket.settimeout(20)
 
-    def send(self, kind: int, payload: bytes = b"") -> None:
-        """Send one frame."""
-        self.socket.sendall(struct.pack(">B3xI", kind, len(payload)) + payload)
+    def raw(self, data: bytes) -> Peer:
+        """Send bytes; like the next two it gives the peer back, so that a script can be one expression."""
+        self.socket.sendall(data)
+        return self
 
-    def exit(self, status: int = 0) -> None:
-        self.send(EXIT, struct.pack(">I", status))
+    def send(self, kind: int, payload: bytes = b"") -> Peer:
+        """Send one frame."""
+        return self.raw(struct.pack(">B3xI", kind, len(payload)) + payload)
+
+    def exit(self, status: int = 0) -> Peer:
+        return self.send(EXIT, struct.pack(">I", status))
 
     def exactly(self, size: int) -> bytes:
         data = bytearray()

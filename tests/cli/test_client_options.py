@@ -108,7 +108,17 @@ def test_a_wrong_option_is_one_clear_line(program: str, words: list[str], text: 
 
 
 def test_hostile_arguments_arrive_byte_for_byte(client: Client) -> None:
-    words = [b"", b"\n", b'"\\', b"\xff\xfe", b"\xed\xa0\x80", b"\xc0\x80", "ä€😀".encode(), b"\xf0\x9f\x98", bytes(range(1, 256))]
+    words = [
+        b"",
+        b"\n",
+        b'"\\',
+        b"\xff\xfe",
+        b"\xed\xa0\x80",
+        b"\xc0\x80",
+        "ä€😀".encode(),
+        b"\xf0\x9f\x98",
+        bytes(range(1, 256)),
+    ]
     assert client.run(answer, b"run", *words).returncode == 0
     assert [os.fsencode(word) for word in client.value["argv"]] == [b"run", *words]
 

@@ -185,3 +185,28 @@ def test_a_call_that_was_read_is_not_sent_again(program: str, tmp_path: Path) ->
     result = subprocess.run([program, "-H", server.address, "x"], capture_output=True, timeout=20)
     assert (result.returncode, result.stderr) == (125, b"Error: lost the connection to the pyrt daemon\n")
     server.result()
+
+
+def test_a_blocking_call_does_not_keep_a_stopping_daemon_alive(instance: Instance) -> None:
+    instance.run("version", FAKE_RUNTIME_STUCK="1")
+    instance.stop()
+    assert "left it behind" in instance.log
+    assert instance.run("version").returncode == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_another_user_is_told_to_be_root(instance: Instance) -> None:
+    instance.run("version")
+    result = subprocess.run(
+        [instance.program, "-H", f"unix://{instance.run_dir}/pyrt.sock", "version"],
+        user=65534,
+        group=65534,
+        extra_groups=[],
+        env={},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    assert result.returncode == 125
+    assert "Permission denied; it takes commands from root" in result.stderr

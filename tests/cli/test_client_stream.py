@@ -81,7 +81,7 @@ def test_errors_and_notices_go_to_stderr_without_control_characters(client: Clie
     ],
 )
 def test_a_lost_connection_is_said_and_is_125(client: Client, data: bytes) -> None:
-    result = client.run(lambda peer: (peer.call(), peer.socket.sendall(data)))
+    result = client.run(lambda peer: (peer.call(), peer.raw(data)))
     assert result.returncode == 125
     assert result.stderr == b"Error: lost the connection to the pyrt daemon\n"
 
@@ -101,7 +101,7 @@ def test_a_lost_connection_is_said_and_is_125(client: Client, data: bytes) -> No
     ],
 )
 def test_garbage_ends_the_client_with_one_line(client: Client, data: bytes) -> None:
-    result = client.run(lambda peer: (peer.call(), peer.socket.sendall(data)))
+    result = client.run(lambda peer: (peer.call(), peer.raw(data)))
     assert result.returncode == 125
     assert result.stderr.startswith(b"Error: ") and result.stderr.count(b"\n") == 1
 

@@ -105,7 +105,9 @@ def test_a_client_without_the_right_certificate_is_refused(
     assert result.stderr.startswith("Error: ") and "TLS" in result.stderr and result.stderr.count("\n") == 1
 
 
-def test_a_client_without_any_certificate_is_refused(instance: Instance, daemon: Start, certificates: Certificates) -> None:
+def test_a_client_without_any_certificate_is_refused(
+    instance: Instance, daemon: Start, certificates: Certificates
+) -> None:
     address = daemon(*certificates.options("daemon"))
     host, port = address.removeprefix("tcp://").split(":")
     context = ssl.create_default_context(cafile=certificates.directory / "ca.crt")
