@@ -20,7 +20,7 @@ DISK_BYTES = 64 << 20
 
 
 @pytest.fixture
-def small(bb_tar: bytes, tmp_path: Path) -> Iterator[Pyrt]:
+def small(pyrt: Pyrt, bb_tar: bytes, tmp_path: Path) -> Iterator[Pyrt]:
     """An instance whose root is on a file system of 64 MiB of its own."""
     disk = tmp_path / "disk"
     disk.mkdir()
