@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bytes in, bytes out: complete, in order, on the right stream, whatever they are."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.harness import Pyrt
+
+pytestmark = pytest.mark.root
+
+MEGABYTE = 1 << 20
+
+
+def expected(probe: Path, count: int, seed: int) -> bytes:
+    return subprocess.run([probe, "emit", "1", str(count), str(seed)], check=True, capture_output=True).stdout
+
+
+def test_output_is_exactly_what_was_written(pyrt: Pyrt) -> None:
+    result = pyrt.run("bb", "echo", "-n", "foobar")
+    assert (result.out, result.err) == (b"foobar", b"")
+
+
+def test_standard_error_stays_apart(pyrt: Pyrt) -> None:
+    result = pyrt.run("bb", "sh", "-c", "echo out; echo err >&2")
+    assert (result.out, result.err) == (b"out\n", b"err\n")
+
+
+@pytest.mark.parametrize("size", [1, 65535, 65536, 65537, MEGABYTE, 24 * MEGABYTE])
+def test_binary_output_of_any_size(pyrt: Pyrt, probe: Path, size: int) -> None:
+    result = pyrt.run("bb", "probe", "emit", "1", str(size), "7", timeout=60)
+    assert result.status == 0 and len(result.out) == size
+    assert hashlib.sha256(result.out).digest() == hashlib.sha256(expected(probe, size, 7)).digest()
+
+
+def test_both_streams_busy(pyrt: Pyrt, probe: Path) -> None:
+    script = f"probe emit 1 {8 * MEGABYTE} 3 & probe emit 2 {8 * MEGABYTE} 5; wait"
+    result = pyrt.run("bb", "sh", "-c", script, timeout=60)
+    assert result.status == 0
+    assert result.out == expected(probe, 8 * MEGABYTE, 3)
+    assert result.err == expected(probe, 8 * MEGABYTE, 5)
+
+
+def test_the_last_bytes_before_the_end_are_there(pyrt: Pyrt) -> None:
+    for _ in range(20):
+        assert pyrt.run("bb", "sh", "-c", "echo first; echo -n last").out == b"first\nlast"
+
+
+def test_stdin(pyrt: Pyrt) -> None:
+    assert pyrt.run("-i", "bb", "cat", input=b"hello world").out == b"hello world"
+    assert pyrt.run("-i", "bb", "cat", input=b"").out == b""
+
+
+def test_binary_stdin(pyrt: Pyrt, probe: Path) -> None:
+    data = expected(probe, 8 * MEGABYTE, 11)
+    result = pyrt.run("-i", "bb", "sha256sum", input=data, timeout=60)
+    assert result.text.split()[0] == hashlib.sha256(data).hexdigest()
+
+
+def test_stdin_and_back(pyrt: Pyrt, probe: Path) -> None:
+    data = expected(probe, 4 * MEGABYTE, 13)
+    assert pyrt.run("-i", "bb", "cat", input=data, timeout=60).out == data
+
+
+def test_without_i_stdin_is_empty_and_not_read(pyrt: Pyrt) -> None:
+    assert pyrt.run("bb", "cat", input=b"not for you").out == b""
+
+
+def test_a_container_that_does_not_read_its_stdin_ends_anyway(pyrt: Pyrt) -> None:
+    assert pyrt.run("-i", "bb", "true", input=b"x" * (4 * MEGABYTE)).status == 0
+
+
+def test_a_container_that_ends_while_stdin_stays_open(pyrt: Pyrt) -> None:
+    command = pyrt.start("run", "--rm", "-i", "bb", "true", stdin=subprocess.PIPE)
+    assert command.wait(timeout=20) == 0
+
+
+def test_a_reader_that_goes_away_ends_the_run(pyrt: Pyrt) -> None:
+    """`pyrt run ... | head -1`: the client ends, and nothing of the container is left (the ledger looks)."""
+    command = pyrt.start("run", "--rm", "--name", "endless", "bb", "sh", "-c", "while echo y; do :; done")
+    assert command.stdout
+    assert command.stdout.read(2) == b"y\n"
+    command.stdout.close()
+    command.wait(timeout=20)
+    pyrt("rm", "-f", "endless")
+
+
+def test_a_closed_stdout_is_no_crash(pyrt: Pyrt) -> None:
+    command = f"exec {pyrt.client} run --rm bb echo x >&-"
+    done = subprocess.run(["sh", "-c", command], env=pyrt.environment, capture_output=True, timeout=20)
+    assert b"Traceback" not in done.stderr
+    assert done.returncode < 128
+
+
+def test_output_of_a_grandchild_that_outlives_its_parent(pyrt: Pyrt) -> None:
+    """The namespace ends with pid 1, and everything written until then is delivered."""
+    result = pyrt.run("bb", "sh", "-c", "(while echo x; do sleep 0.01; done) & sleep 0.2; echo end")
+    assert result.status == 0 and b"end\n" in result.out
+
+
+def test_a_slow_reader_gets_every_byte(pyrt: Pyrt, probe: Path) -> None:
+    command = pyrt.start("run", "--rm", "bb", "probe", "emit", "1", str(4 * MEGABYTE), "17")
+    assert command.stdout
+    digest = hashlib.sha256()
+    while data := command.stdout.read(32768):
+        digest.update(data)
+    assert command.wait(timeout=20) == 0
+    assert digest.digest() == hashlib.sha256(expected(probe, 4 * MEGABYTE, 17)).digest()
