@@ -3,6 +3,7 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -71,8 +72,8 @@ def cython(name: str, *sources: str) -> Extension:
     return Extension(name, [pyx, *sources], include_dirs=["csrc"], depends=HEADERS, extra_compile_args=CYTHON_CFLAGS, extra_link_args=LDFLAGS)
 
 
-def program(name: str, *sources: str) -> Program:
-    return Program(f"pyrt.core._libexec.{name}", list(sources), include_dirs=["csrc"], depends=HEADERS, extra_compile_args=CFLAGS, extra_link_args=STATIC)
+def program(name: str, *sources: str, defines: tuple[str, ...] = ()) -> Program:
+    return Program(f"pyrt.core._libexec.{name}", list(sources), include_dirs=["csrc"], depends=HEADERS, extra_compile_args=[*CFLAGS, *defines], extra_link_args=STATIC)
 
 
 setup(
@@ -87,7 +88,7 @@ setup(
         ),
         program("pyrt-init", *sorted(str(path) for path in Path("csrc/init").glob("*.c")), "csrc/netlink.c", "csrc/rtnl.c"),
         program("pyrt-untar", *sorted(str(path) for path in Path("csrc/untar").glob("*.c"))),
-        program("pyrt", *sorted(str(path) for path in Path("csrc/client").glob("*.c")), "csrc/frames.c"),
+        program("pyrt", *sorted(str(path) for path in Path("csrc/client").glob("*.c")), "csrc/frames.c", defines=(f'-DPYRT_BUILD_PYTHON="{sys.executable}"',)),
     ],
     cffi_modules=[
         "csrc/ffi_build.py:namespaces",

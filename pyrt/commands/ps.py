@@ -40,8 +40,8 @@ async def run(session: Session, runtime: Runtime, options: Options, arguments: l
 def cells(container: Container, width: int, *, truncate: bool) -> tuple[str, ...]:
     record, state = container.record, container.state
     command = container.command
-    if truncate and len(command) > COMMAND_CHARACTERS:
-        command = command[: COMMAND_CHARACTERS - 3] + "..."
+    if truncate:
+        command = command[:COMMAND_CHARACTERS]
     return (
         container.id[:width],
         record.image_name,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pyrt.commands.flags import Flag, Options, duration, natural, size_bytes, size_or_unlimited
 from pyrt.container.config import LOG_MAX_BYTES, LOG_MAX_FILES, Config
+from pyrt.core.broadcast import MIN_SIZE_BYTES
 from pyrt.engine.limits import Limits
 from pyrt.engine.spec import Volume
 from pyrt.errors import UsageError
@@ -163,8 +164,8 @@ def parse_log_options(words: list[str]) -> tuple[int, int]:
             files = natural(value)
         else:
             raise UsageError(f"--log-opt {word!r}: the options are max-size=BYTES and max-file=NUMBER")
-    if size < 1 << 20 or not 1 <= files <= 1000:
-        raise UsageError("--log-opt: max-size must be at least 1m, max-file from 1 to 1000")
+    if size < MIN_SIZE_BYTES or not 1 <= files <= 1000:
+        raise UsageError(f"--log-opt: max-size must be at least {MIN_SIZE_BYTES}, max-file from 1 to 1000")
     return size, files
 
 

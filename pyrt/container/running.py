@@ -12,6 +12,7 @@ import struct
 import termios
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from pyrt.container.attachment import Attachment
@@ -158,8 +159,8 @@ class RunningContainer:
         if self._record is not None:
             return
         try:
-            with open(f"/proc/{self.pid}/status", encoding="ascii", errors="replace") as file:
-                fatal = ends_by_default(number, file.read())
+            status, syscall = (Path(f"/proc/{self.pid}/{name}").read_text("latin-1") for name in ("status", "syscall"))
+            fatal = ends_by_default(number, status, syscall)
             self._launch.slot.signal(signal.SIGKILL if fatal else number)
         except (ProcessLookupError, FileNotFoundError):
             pass  # it has ended; its pidfd is about to say so

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import platform
 import signal
 
 # signal(7): the default action of these is not to end the process.
@@ -11,14 +12,20 @@ HARMLESS = frozenset(
 )
 
 
-def ends_by_default(number: int, status: str) -> bool:
-    """Tell whether a signal would end an ordinary process that has this /proc/PID/status, but not the first of a namespace.
+# The system call a process is in while it waits for signals: what it waits for is then missing from SigBlk.
+RT_SIGTIMEDWAIT = {"x86_64": "128", "aarch64": "137"}.get(platform.machine(), "")
+
+
+def ends_by_default(number: int, status: str, syscall: str) -> bool:
+    """Tell whether a signal would end an ordinary process, but not the first of a namespace.
+
+    `status` and `syscall` are its /proc/PID/status and /proc/PID/syscall.
 
     The kernel discards signals without a handler for the first process of a PID namespace (pid_namespaces(7)), so that
     Ctrl-C on a plain `sleep` would do nothing. pyrt makes up for it: such a signal ends the container. One that the
-    process ignores on purpose or blocks is left to it.
+    process ignores on purpose, blocks or waits for is left to it.
     """
-    if number in HARMLESS or number in (signal.SIGKILL, 0):
+    if number in HARMLESS or number in (signal.SIGKILL, 0) or syscall.split(" ", 1)[0] == RT_SIGTIMEDWAIT:
         return False
     bit = 1 << (number - 1)
     masks = 0
