@@ -67,6 +67,9 @@ struct pyrt_reader_options {
 int64_t pyrt_channel_add_reader(struct pyrt_channel *channel, int fd, const struct pyrt_reader_options *options);
 int pyrt_channel_remove_reader(struct pyrt_channel *channel, int64_t id); /* -ENOENT: it has left by itself */
 
+/* Sends the rest of the frame the reader is in, then `last`; then it is done. -EALREADY: it is at its end anyway. */
+int pyrt_channel_end_reader(struct pyrt_channel *channel, int64_t id, const void *last, size_t size);
+
 int pyrt_channel_notice(struct pyrt_channel *channel, const char *text, size_t size);
 
 /* No stream follows. Once all are at their end, each reader gets the rest, then `trailer`, and is done. */

@@ -64,6 +64,7 @@ cdef extern from "broadcast.h" nogil:
     int pyrt_channel_close_streams(pyrt_channel *channel)
     int64_t pyrt_channel_add_reader(pyrt_channel *channel, int fd, const pyrt_reader_options *options)
     int pyrt_channel_remove_reader(pyrt_channel *channel, int64_t id)
+    int pyrt_channel_end_reader(pyrt_channel *channel, int64_t id, const void *last, size_t size)
     int pyrt_channel_notice(pyrt_channel *channel, const char *text, size_t size)
     int pyrt_channel_finish(pyrt_channel *channel, const void *trailer, size_t size)
     int pyrt_channel_get_status "pyrt_channel_status"(pyrt_channel *channel, pyrt_channel_status_t *status)
@@ -279,6 +280,22 @@ cdef class Log:
         if ret == -ENOENT:
             return False
         check(ret, "remove_reader")
+        return True
+
+    def end_reader(self, int64_t reader_id, const unsigned char[::1] last not None = b"") -> bool:
+        """Send a reader the rest of the frame it is in, then `last` (for instance an EXIT frame); READER_DONE follows.
+
+        It holds up no stream any more, guaranteed or not. False if it had left, or was at its end, by itself.
+        """
+        cdef size_t size = <size_t>last.shape[0]
+        cdef const unsigned char *data = &last[0] if size > 0 else NULL
+        cdef int ret
+        cdef pyrt_channel *channel = self.made()
+        with nogil:
+            ret = pyrt_channel_end_reader(channel, reader_id, data, size)
+        if ret == -ENOENT or ret == -EALREADY:
+            return False
+        check(ret, "end_reader")
         return True
 
     def notice(self, const unsigned char[::1] text not None) -> None:
