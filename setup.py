@@ -22,7 +22,7 @@ if os.environ.get("PYRT_WERROR"):
 if os.environ.get("PYRT_SANITIZE"):  # an ASan + UBSan build; its runtime cannot be linked statically
     SANITIZE = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-fno-sanitize-recover=undefined"]
     CFLAGS, LDFLAGS, STATIC = [*CFLAGS, *SANITIZE], SANITIZE, []
-BROADCAST = [f"csrc/{name}.c" for name in ("broadcast", "broadcast_readers", "broadcast_streams", "log", "log_scan")]
+BROADCAST = [f"csrc/{name}.c" for name in ("broadcast", "broadcast_readers", "broadcast_send", "broadcast_streams", "log", "log_scan")]
 HEADERS = sorted(str(path) for path in Path("csrc").rglob("*.h"))
 # Cython's own output does not meet these two warnings.
 CYTHON_CFLAGS = [flag for flag in CFLAGS if flag not in ("-Wshadow", "-Wmissing-prototypes", "-Werror")]

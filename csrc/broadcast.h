@@ -61,13 +61,16 @@ struct pyrt_reader_options {
     bool guaranteed;  /* the streams wait rather than drop what it has not read */
     bool raw;         /* payloads only, without headers, notices and trailer */
     bool follow;      /* false: done at what is the end of the log now, without the channel's trailer */
-    const void *trailer; /* copied: this reader's last bytes, instead of the channel's; NULL: the channel's */
-    size_t trailer_size;
+    const void *last; /* copied: this reader's last bytes, in place of the channel's trailer; NULL: the trailer */
+    size_t last_size;
 };
 
 /* `fd`, a stream socket or a pipe, is duplicated, and becomes non-blocking. Returns the reader's id. */
 int64_t pyrt_channel_add_reader(struct pyrt_channel *channel, int fd, const struct pyrt_reader_options *options);
 int pyrt_channel_remove_reader(struct pyrt_channel *channel, int64_t id); /* -ENOENT: it has left by itself */
+
+/* Sends the rest of the frame the reader is in, then `last`; then it is done. -EALREADY: it is at its end anyway. */
+int pyrt_channel_end_reader(struct pyrt_channel *channel, int64_t id, const void *last, size_t size);
 
 int pyrt_channel_notice(struct pyrt_channel *channel, const char *text, size_t size);
 

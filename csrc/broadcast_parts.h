@@ -50,6 +50,7 @@ struct reader {
     bool picks;            /* not the log's bytes as they are: frame by frame */
     unsigned streams;      /* the types it wants */
     bool armed;            /* epoll tells when it can be written to */
+    bool leaving;          /* sent away: only to the end of its frame */
     bool ending;           /* `aside` holds the trailer */
     uint64_t position;     /* global offset of the next byte */
     uint64_t until;        /* done there; UINT64_MAX to follow */
@@ -57,10 +58,10 @@ struct reader {
     uint32_t frame_left;   /* picking: bytes of the current frame still to send or to skip */
     bool frame_wanted;
     struct pyrt_segment *segment; /* acquired, or NULL */
-    unsigned char *trailer; /* owned; instead of the channel's, or NULL */
-    size_t trailer_size;
     unsigned char *aside;  /* owned; sent before the log goes on */
     size_t aside_size, aside_sent;
+    unsigned char *last; /* owned; what it is sent when it has reached `until` */
+    size_t last_size;
 };
 
 struct pyrt_channel {
@@ -122,7 +123,7 @@ void pyrt_close_stream(struct stream *stream);
 size_t pyrt_lost_notice(const struct pyrt_channel *channel, unsigned char notice[PYRT_NOTICE_BYTES]); /* 0: none due */
 void pyrt_resume_streams(struct pyrt_channel *channel); /* if the guaranteed readers allow it */
 
-/* broadcast_readers.c */
+/* broadcast_send.c */
 void pyrt_reader_arm(struct reader *reader, bool arm);
 void pyrt_reader_deliver(struct reader *reader);
 void pyrt_reader_ready(struct reader *reader, uint32_t happened);

@@ -109,10 +109,8 @@ class RunningContainer:
         if not self._greet(sock, 0):
             return
         attachment = Attachment(self._loop, sock, self, None, self._on_client_gone)
-        trailer = frames.encode(frames.EXIT, bytes(4))
-        attachment.reader_id = self.log.add_reader(
-            sock.fileno(), offset=broadcast.START, follow=follow, trailer=trailer
-        )
+        last = frames.encode(frames.EXIT, bytes(4))
+        attachment.reader_id = self.log.add_reader(sock.fileno(), offset=broadcast.START, follow=follow, last=last)
         self._attachments.append(attachment)
 
     @staticmethod

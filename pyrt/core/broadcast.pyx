@@ -42,8 +42,8 @@ cdef extern from "broadcast.h" nogil:
         bint guaranteed
         bint raw
         bint follow
-        const void *trailer
-        size_t trailer_size
+        const void *last
+        size_t last_size
     struct pyrt_channel_status_t "pyrt_channel_status":
         uint64_t start
         uint64_t end
@@ -66,6 +66,7 @@ cdef extern from "broadcast.h" nogil:
     int pyrt_channel_close_streams(pyrt_channel *channel)
     int64_t pyrt_channel_add_reader(pyrt_channel *channel, int fd, const pyrt_reader_options *options)
     int pyrt_channel_remove_reader(pyrt_channel *channel, int64_t id)
+    int pyrt_channel_end_reader(pyrt_channel *channel, int64_t id, const void *last, size_t size)
     int pyrt_channel_notice(pyrt_channel *channel, const char *text, size_t size)
     int pyrt_channel_finish(pyrt_channel *channel, const void *trailer, size_t size)
     int pyrt_channel_get_status "pyrt_channel_status"(pyrt_channel *channel, pyrt_channel_status_t *status)
@@ -242,14 +243,14 @@ cdef class Log:
         check(ret, "close_streams")
 
     def add_reader(self, int fd, *, object offset=0, object streams=(), bint guaranteed=False, bint raw=False,
-                   bint follow=True, bytes trailer=None) -> int:
+                   bint follow=True, bytes last=None) -> int:
         """Send the log to `fd`, a stream socket or a pipe, and return the reader's id.
 
         The descriptor is duplicated; the caller's is never closed, but a socket is non-blocking from now on. `offset`
         is a frame boundary, START (of what is still there) or END; what has been dropped behind it is told by a notice.
         `streams` picks output streams, () is all. `raw` sends payloads only. With `follow` the reader gets what comes,
-        and the trailer; without it, it is done at what is the end now. Its own `trailer` takes the place of the one
-        that `finish` is given, and comes in both cases. A `guaranteed` reader is never overtaken:
+        and the trailer; without it, it is done at what is the end now. `last` takes the place of the trailer,
+        and comes in both cases. A `guaranteed` reader is never overtaken:
         the container waits for it once the log cannot hold more of what it has not read.
         """
         cdef pyrt_reader_options options
@@ -268,9 +269,9 @@ cdef class Log:
                 raise ValueError(f"add_reader: {stream} is not an output stream")
             options.streams |= 1 << <int>stream
         options.guaranteed, options.raw, options.follow = guaranteed, raw, follow
-        options.trailer, options.trailer_size = NULL, 0
-        if trailer is not None:
-            options.trailer, options.trailer_size = <const char *>trailer, <size_t>len(trailer)
+        options.last, options.last_size = NULL, 0
+        if last is not None:
+            options.last, options.last_size = <const char *>last, <size_t>len(last)
         cdef pyrt_channel *channel = self.made()
         with nogil:
             ret = pyrt_channel_add_reader(channel, fd, &options)
@@ -285,6 +286,22 @@ cdef class Log:
         if ret == -ENOENT:
             return False
         check(ret, "remove_reader")
+        return True
+
+    def end_reader(self, int64_t reader_id, const unsigned char[::1] last not None = b"") -> bool:
+        """Send a reader the rest of the frame it is in, then `last` (for instance an EXIT frame); READER_DONE follows.
+
+        It holds up no stream any more, guaranteed or not. False if it had left, or was at its end, by itself.
+        """
+        cdef size_t size = <size_t>last.shape[0]
+        cdef const unsigned char *data = &last[0] if size > 0 else NULL
+        cdef int ret
+        cdef pyrt_channel *channel = self.made()
+        with nogil:
+            ret = pyrt_channel_end_reader(channel, reader_id, data, size)
+        if ret == -ENOENT or ret == -EALREADY:
+            return False
+        check(ret, "end_reader")
         return True
 
     def notice(self, const unsigned char[::1] text not None) -> None:

@@ -117,6 +117,8 @@ static void *visit(void *argument)
             require(recv(fd, some, sizeof some, MSG_DONTWAIT) != 0 || turn % 7 == 0, "an early end");
         if (turn % 2)
             close(fd);
+        if (turn % 3 == 0)
+            pyrt_channel_end_reader(channel, id, "last", 4);
         pyrt_channel_remove_reader(channel, id);
         if (turn % 2 == 0)
             close(fd);

@@ -12,9 +12,7 @@ ROOT = Path(__file__).parents[2]
 HERE = ROOT / "tests" / "native"
 CSRC = ROOT / "csrc"
 WARNINGS = "-Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 -Werror".split()
-BROADCAST = [
-    CSRC / name for name in ("broadcast.c", "broadcast_readers.c", "broadcast_streams.c", "log.c", "log_scan.c")
-]
+BROADCAST = [*sorted(CSRC.glob("broadcast*.c")), *sorted(CSRC.glob("log*.c"))]
 
 
 def build(target: Path, sanitizers: str, *sources: Path) -> Path:

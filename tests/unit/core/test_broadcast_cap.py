@@ -142,3 +142,20 @@ def test_giving_up_streams_does_not_wait_for_a_guaranteed_reader(broadcaster, tm
     assert len(joined(found, frames.STDOUT)) == written
     assert joined(found, frames.NOTICE) == b"not held up either"
     os.close(into)
+
+
+@pytest.mark.parametrize("options", [{}, {"streams": (frames.STDOUT,)}, {"guaranteed": True}])
+def test_a_reader_that_detaches_is_sent_whole_frames_and_the_exit(broadcaster, log, options):
+    reader = Reader(log, **options)
+    into = add_pipe(log)
+    write_all(into, os.urandom(1_000_000))  # more than the socket holds: it is inside a frame
+    wait_until(lambda: log.end_offset > 600_000)
+    assert log.end_reader(reader.id, TRAILER) is True
+    assert log.end_reader(reader.id, TRAILER) is False
+    found = reader.frames()
+    assert found[-1] == (frames.EXIT, b"\0\0\0\x07")
+    assert len(joined(found, frames.STDOUT)) < 1_000_000
+    assert wait_events(broadcaster, Event.READER_DONE)[-1] == (Event.READER_DONE, log, reader.id)
+    assert log.end_reader(reader.id) is False
+    assert log.streams == 1
+    os.close(into)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import select
 import socket
 import threading
 import time
@@ -164,22 +165,34 @@ def test_nothing_is_left_behind(tmp_path, ending):
     assert resources() == before
 
 
-def test_an_idle_broadcaster_does_nothing(tmp_path):
+@pytest.mark.parametrize("guaranteed", [False, True])
+def test_an_idle_broadcaster_does_nothing(tmp_path, guaranteed):
     others = set(os.listdir("/proc/self/task"))
     broadcaster = Broadcaster()
     (task,) = set(os.listdir("/proc/self/task")) - others
-    log = open_log(broadcaster, tmp_path)
+    log = open_log(broadcaster, tmp_path, size=65536)
     into = add_pipe(log)
     readers = [Reader(log) for _ in range(3)]
     os.write(into, b"x")
     for reader in readers:
         reader.read(9)
+    stuck = Reader(log, guaranteed=guaranteed)
+    out, pipe = os.pipe()
+    log.add_reader(pipe, offset=broadcast.END)
+    os.set_blocking(into, False)
+    for _ in range(60):  # more than sockets and pipe hold
+        if select.select([], [into], [], 0.05)[1]:
+            os.write(into, bytes(32768))
+    os.close(into)  # a hang-up that a paused stream does not see
+    wait_until(lambda: log.paused is guaranteed and log.streams == guaranteed)
     time.sleep(0.05)
     before = switches(task)
     time.sleep(0.3)
     assert switches(task) == before
-    os.close(into)
     broadcaster.close()
+    del stuck
+    os.close(out)
+    os.close(pipe)
 
 
 def switches(task: str) -> list[str]:
