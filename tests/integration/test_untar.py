@@ -14,7 +14,7 @@ import string
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -45,7 +45,13 @@ def zstd(data: bytes) -> bytes:
     return compressed
 
 
-COMPRESSIONS = {"plain": bytes, "gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress, "zstd": zstd}
+COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
+    "plain": bytes,
+    "gzip": gzip.compress,
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+    "zstd": zstd,
+}
 
 
 @pytest.mark.parametrize("name", COMPRESSIONS)
@@ -359,7 +365,8 @@ def test_gzip_bomb(target: Path) -> None:
 def test_disk_full(tmp_path: Path) -> None:
     """On a small tmpfs, in a mount namespace of a process of its own."""
     script = (
-        "import sys; from pathlib import Path; from pyrt.image.archive import unpack; from pyrt.errors import ImageError\n"
+        "import sys; from pathlib import Path\n"
+        "from pyrt.image.archive import unpack; from pyrt.errors import ImageError\n"
         "try: unpack([sys.stdin.buffer.read()], Path(sys.argv[1]))\n"
         "except ImageError as error: print(error)"
     )
@@ -379,7 +386,8 @@ def test_disk_full(tmp_path: Path) -> None:
 
 def test_needs_root(target: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from pyrt.image.archive import unpack; from pyrt.errors import ImageError\n"
+        "import sys; from pathlib import Path\n"
+        "from pyrt.image.archive import unpack; from pyrt.errors import ImageError\n"
         "try: unpack([bytes(1024)], Path(sys.argv[1]))\n"
         "except ImageError as error: print(error)"
     )
@@ -388,7 +396,9 @@ def test_needs_root(target: Path) -> None:
     assert done.stdout.startswith(b"unpacking an archive needs root: ")
 
 
-NAMES = st.text(st.sampled_from(string.ascii_letters + "é .-_"), min_size=1, max_size=12).filter(lambda n: n.strip(". "))
+NAMES = st.text(st.sampled_from(string.ascii_letters + "é .-_"), min_size=1, max_size=12).filter(
+    lambda n: n.strip(". ")
+)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -221,7 +221,7 @@ def test_HardlinkSymlinkChmod(world: World) -> None:
 
 
 def test_types_alternate(world: World) -> None:
-    """A name that is by turns a directory, a link out, and a file ends as the last one, with nothing written outside."""
+    """A name that is by turns a directory, a link out, and a file ends as the last one; nothing is written outside."""
     world.unpack(
         directory("x"),
         file("x/deep/er"),

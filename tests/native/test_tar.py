@@ -16,7 +16,15 @@ SOURCES = [ROOT / "csrc" / "untar" / name for name in ("header.c", "name.c", "re
 def fuzzer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("fuzz") / "fuzz_tar"
     flags = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-fsanitize=address,undefined", "-fno-sanitize-recover"]
-    command = ["gcc", *flags, f"-I{ROOT / 'csrc'}", Path(__file__).with_name("fuzz_tar.c"), *SOURCES, "-o", path]
+    command: list[str | Path] = [
+        "gcc",
+        *flags,
+        f"-I{ROOT / 'csrc'}",
+        Path(__file__).with_name("fuzz_tar.c"),
+        *SOURCES,
+        "-o",
+        path,
+    ]
     subprocess.run(command, check=True)
     return path
 

@@ -109,7 +109,7 @@ def test_import_whose_client_leaves(runtime: Any) -> None:
     async def go() -> None:
         session = FakeSession({"-": [b"a", b"wait"]})
         options, arguments = flags.parse("import", import_.FLAGS, ["-", "base"])
-        task = asyncio.ensure_future(import_.run(session, runtime, options, arguments))  # type: ignore[arg-type]
+        task = asyncio.ensure_future(import_.run(session, runtime, options, arguments))
         await session.waiting.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -165,7 +165,12 @@ def test_import_of_a_url(runtime: Any, server: str, path: str) -> None:
 
 @pytest.mark.parametrize(
     ("path", "text"),
-    [("/none", "answered 404"), ("/loop", "answered 302"), ("/local", "answered 302"), ("/short", "ended after 10 of 20")],
+    [
+        ("/none", "answered 404"),
+        ("/loop", "answered 302"),
+        ("/local", "answered 302"),
+        ("/short", "ended after 10 of 20"),
+    ],
 )
 def test_import_of_a_bad_url(runtime: Any, server: str, path: str, text: str) -> None:
     with pytest.raises(ImageError, match=text) as caught:

@@ -75,7 +75,9 @@ def test_host_is_built_in(graph: Graph, tags: TagStore) -> None:
         tags.delete("host")
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"Repositories": []}', b'{"Repositories": {"a": 1}}', b"[" * 9999])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b'{"Repositories": []}', b'{"Repositories": {"a": 1}}', b"[" * 9999]
+)
 def test_damaged_file_is_set_aside(root: Path, graph: Graph, content: bytes) -> None:
     (root / "tags.json").write_bytes(content)
     tags = TagStore(root / "tags.json", graph)
