@@ -8,7 +8,7 @@ containers, and only remembers where it last looked.
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection
+from collections.abc import Container
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from pyrt.errors import NetworkError
@@ -42,14 +42,13 @@ class IPAllocator:
         """How many containers this network can hold."""
         return self._last - self._first
 
-    def allocate(self, in_use: Collection[IPv4Address]) -> IPv4Address:
+    def allocate(self, in_use: Container[IPv4Address]) -> IPv4Address:
         """Return the next address that is not in `in_use`; NetworkError when there is none."""
-        taken = {int(address) for address in in_use} | {int(self.gateway)}
         with self._lock:
             size = self._last - self._first + 1
             for step in range(1, size + 1):
-                candidate = self._first + (self._previous - self._first + step) % size
-                if candidate not in taken:
-                    self._previous = candidate
-                    return IPv4Address(candidate)
+                candidate = IPv4Address(self._first + (self._previous - self._first + step) % size)
+                if candidate != self.gateway and candidate not in in_use:
+                    self._previous = int(candidate)
+                    return candidate
         raise NetworkError(f"no free address in {self.network}: stop a container or configure a larger bridge network")

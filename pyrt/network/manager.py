@@ -9,6 +9,7 @@ subnet is made beside it, and so on, unless the bridge's address was given.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
@@ -49,6 +50,8 @@ class NetworkManager:
         self._ruleset = Ruleset(bridge_name)
         self._segments: list[_Segment] = []
         self._live: dict[str, Allocation] = {}
+        self._taken: dict[str, IPv4Address] = {}  # the addresses of those, and how many each bridge has
+        self._load: Counter[str] = Counter()
         self._published: set[str] = set()
         self._mtu = bridges.DEFAULT_MTU
         self._lock = threading.RLock()
@@ -67,7 +70,10 @@ class NetworkManager:
         With no live container nothing is made that does not exist already.
         """
         with self._lock:
-            self._live = dict(live)
+            for container_id in list(self._live):
+                self._forget(container_id)
+            for container_id, allocation in live.items():
+                self._remember(container_id, allocation)
             self._published = {name for name, allocation in live.items() if allocation.mappings}
             if live or self._segments or bridges.index_of(self.bridge_name):
                 self._rebuild()
@@ -115,8 +121,8 @@ class NetworkManager:
             if self._segments and not self._has_bridges():
                 self._rebuild()
             self.prepare()
-            taken = {IPv4Address(address) for address in in_use}
-            taken.update(IPv4Address(allocation.address) for allocation in self._live.values())
+            taken = set(self._taken.values())
+            taken.update(IPv4Address(address) for address in in_use if address not in self._taken)
             if len(taken) >= MANY_CONTAINERS and bridges.raise_neighbour_limits():
                 self.notices.append("raised net.ipv4.neigh.default.gc_thresh*: so many containers need it")
             segment, address = self._free_address(taken)
@@ -131,7 +137,7 @@ class NetworkManager:
                 mappings=tuple(mappings),
                 sockets=tuple(sockets),
             )
-            self._live[container_id] = allocation
+            self._remember(container_id, allocation)
         return allocation
 
     def publish(self, container_id: str, allocation: Allocation) -> None:
@@ -141,7 +147,8 @@ class NetworkManager:
             return
         with self._lock:
             self._published.add(container_id)
-            self._live.setdefault(container_id, allocation)
+            if container_id not in self._live:
+                self._remember(container_id, allocation)
             try:
                 self._ruleset.publish(targets)
             except NftError:  # somebody removed the table, or an element is left from a daemon that was killed
@@ -155,7 +162,7 @@ class NetworkManager:
     def release(self, container_id: str, allocation: Allocation) -> None:
         """Undo publish() and allocate(), as far as they were done; a second call does nothing."""
         with self._lock:
-            self._live.pop(container_id, None)
+            self._forget(container_id)
             published = container_id in self._published
             self._published.discard(container_id)
             try:
@@ -247,11 +254,25 @@ class NetworkManager:
             except NetworkError as error:
                 self.notices.append(str(error))
 
+    def _remember(self, container_id: str, allocation: Allocation) -> None:
+        self._live[container_id] = allocation
+        self._taken[allocation.address] = IPv4Address(allocation.address)
+        self._load[allocation.bridge] += 1
+
+    def _forget(self, container_id: str) -> None:
+        allocation = self._live.pop(container_id, None)
+        if allocation is not None:
+            self._taken.pop(allocation.address, None)
+            self._load[allocation.bridge] -= 1
+
     def _free_address(self, taken: set[IPv4Address]) -> tuple[_Segment, IPv4Address]:
         for segment in self._segments:
-            here = sum(address in segment.allocator.network for address in taken)
-            if here < min(MOST_PORTS, segment.allocator.capacity):
+            if self._load[segment.bridge.name] >= min(MOST_PORTS, segment.allocator.capacity):
+                continue
+            try:
                 return segment, segment.allocator.allocate(taken)
+            except NetworkError:
+                continue
         first = self._segments[0].allocator
         if self._grow():
             return self._free_address(taken)
