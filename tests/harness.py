@@ -7,6 +7,7 @@ gives it a terminal. Everything that was run is kept for the report of a failing
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -66,21 +67,19 @@ def client_path() -> Path | None:
 class Pyrt:
     """One instance. Create it, use it, `close()` it; `close` fails when processes refuse to end."""
 
-    def __init__(self, client: Path, *, number: int = 0, root: Path | None = None) -> None:
+    def __init__(self, client: Path, *, root: Path | None = None) -> None:
         self.client = client
         self.directory = Path(tempfile.mkdtemp(prefix="pt", dir=os.environ.get("PYRT_TEST_DIR", "/tmp")))
         self.root = root or self.directory / "r"
         self.run_dir = self.directory / "s"
-        self.bridge = f"ptr{os.getpid() % 10000}{chr(ord('a') + number)}"
-        self.cgroup = f"pyrt-{self.bridge}"
+        # What the runtime calls everything of a root that is not the default one: bridge, cgroups; nft table pyrt-NAME.
+        self.bridge = self.cgroup = f"pyrt{hashlib.sha256(os.fsencode(self.root)).hexdigest()[:7]}"
         self.environment = {
             "PATH": f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": "/root",
             "LANG": "C.UTF-8",
             "PYRT_ROOT": str(self.root),
             "PYRT_RUN_DIR": str(self.run_dir),
-            "PYRT_BRIDGE": self.bridge,
-            "PYRT_CGROUP_PARENT": self.cgroup,
         }
         self.history: deque[Result] = deque(maxlen=12)
         self.running: list[tuple[tuple[str, ...], subprocess.Popen[bytes]]] = []
@@ -250,13 +249,13 @@ class Pyrt:
         shutil.rmtree(self.directory)
 
 
-def start_instance(fail: Callable[[str], object], *, number: int = 0, root: Path | None = None) -> Pyrt:
+def start_instance(fail: Callable[[str], object], *, root: Path | None = None) -> Pyrt:
     """A running instance; `fail` is told why when there is no client to run."""
     client = client_path()
     if client is None:
         fail("pyrt is not built here: run scripts/setup")
         raise AssertionError("unreachable")
-    pyrt = Pyrt(client, number=number, root=root)
+    pyrt = Pyrt(client, root=root)
     try:
         pyrt.ensure()
     except BaseException:

@@ -26,7 +26,7 @@ def small(pyrt: Pyrt, bb_tar: bytes, tmp_path: Path) -> Iterator[Pyrt]:
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "small", disk], check=True)
     try:
-        instance = start_instance(pytest.fail, number=3, root=disk / "r")
+        instance = start_instance(pytest.fail, root=disk / "r")
         try:
             instance.ok("import", "-", "bb", input=bb_tar)
             yield instance

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.root
 
 @pytest.fixture
 def other(pyrt: Pyrt, bb_tar: bytes) -> Iterator[Pyrt]:
-    instance = start_instance(pytest.fail, number=1)
+    instance = start_instance(pytest.fail)
     try:
         instance.ok("import", "-", "bb", input=bb_tar)
         yield instance
@@ -64,7 +64,7 @@ def test_a_root_has_one_owner(pyrt: Pyrt, tmp_path: object) -> None:
 
 def test_an_instance_that_was_closed_leaves_nothing(pyrt: Pyrt, bb_tar: bytes) -> None:
     with ledger.watch(pyrt.subject):
-        instance = start_instance(pytest.fail, number=2)
+        instance = start_instance(pytest.fail)
         instance.ok("import", "-", "bb", input=bb_tar)
         instance.detached("-p", "127.0.0.1::80", "bb", "sleep", "60")
         subject = instance.subject()
