@@ -46,7 +46,8 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, set[str
 cd {REPOSITORY}
 export PYTHONPATH={REPOSITORY}:{site} PYTHONDONTWRITEBYTECODE=1 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1
 {os.path.realpath(sys.executable)} -m pytest -v --no-header --noconftest --assert=plain --tb=short --color=no \\
-    -c /dev/null --rootdir={REPOSITORY} -p no:cacheprovider -W error -o markers=root -k "not alone" {files[0]} {files[1]}
+    -c /dev/null --rootdir={REPOSITORY} -p no:cacheprovider -W error -o markers=root \\
+    -k "not alone" {files[0]} {files[1]}
 """
     try:
         console = machine.run(command, files=files, work=tmp_path_factory.mktemp("machine"))
