@@ -212,7 +212,7 @@ class Cgroup:
     def empty(self) -> bool:
         """Tell whether no process is left in the container's groups."""
         if self._layout.v2 is not None:
-            return (_field(self._read(f"{self._layout.v2}/{self.id}/cgroup.events"), "populated") or 0) == 0
+            return not _field(self._read(f"{self._layout.v2}/{self.id}/cgroup.events"), "populated")
         return not self._read(f"{self._home()}/cgroup.procs")
 
     def remove(self, *, timeout_ms: int = 2000) -> None:
@@ -235,9 +235,9 @@ class Cgroup:
         return [os.fsdecode(record[1:]) for record in self._groups.split(b"\0") if record.startswith(b"d")]
 
     def _home(self) -> str:
-        """Return the group to find the processes in: any, but the freezer's rather than another."""
-        group = self._layout.groups.get("freezer") or next(iter(self._directories()), "")
-        return group if group.endswith(self.id) else f"{group}/{self.id}"
+        """Return a group that every process of the container is in: of v2, or the freezer's, or any."""
+        parent = self._layout.v2 or self._layout.groups.get("freezer")
+        return f"{parent}/{self.id}" if parent else next(iter(self._directories()), "")
 
     @staticmethod
     def _read(path: str) -> str | None:

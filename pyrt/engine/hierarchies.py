@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import threading
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -74,6 +75,7 @@ class Layout:
     _mounts: Mounts = Mounts({}, None)
     _own: str = "/"
     _program_fd: int = -1
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
     def detect(
@@ -165,20 +167,20 @@ class Layout:
 
     def device_program(self) -> int:
         """Return the BPF program with the device allow-list, loaded on first use. The Layout owns the descriptor."""
-        if self._program_fd < 0:
-            devices = ffi.new("struct cgroup_device[]", [(kind.encode(), *numbers) for kind, *numbers in DEVICES])
-            result = lib.cgroup_device_load(devices, len(DEVICES))
-            if result < 0:
-                raise OSError(-result, os.strerror(-result), "BPF device program")
-            self._program_fd = result
+        with self._lock:
+            if self._program_fd < 0:
+                self._program_fd = _load_device_program()
         return self._program_fd
 
     def leftovers(self) -> set[str]:
         """Return the ids of the container groups that exist in whatever hierarchy, for the sweep at start."""
         found: set[str] = set()
         for group in {*self.groups.values(), self.v2} - {None}:
-            with os.scandir(str(group)) as entries:
-                found.update(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+            try:
+                with os.scandir(str(group)) as entries:
+                    found.update(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+            except FileNotFoundError:
+                continue
         return found - {CONFINED}
 
     def close(self) -> None:
@@ -206,6 +208,14 @@ class Layout:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _load_device_program() -> int:
+    devices = ffi.new("struct cgroup_device[]", [(kind.encode(), *numbers) for kind, *numbers in DEVICES])
+    result: int = lib.cgroup_device_load(devices, len(DEVICES))
+    if result < 0:
+        raise OSError(-result, os.strerror(-result), "BPF device program")
+    return result
 
 
 def _confine(group: str) -> None:

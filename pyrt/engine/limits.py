@@ -9,6 +9,7 @@ from pyrt.errors import UsageError
 
 PERIOD_US = 100_000  # the kernel's default, so v1 needs only the quota written
 LEAST_QUOTA_US = 1_000  # the kernel refuses less
+MOST_CPUS = 8_192  # NR_CPUS of the largest kernels
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,8 @@ class Limits:
             raise UsageError("a limit of memory and swap together (--memory-swap) needs one of memory (--memory)")
         if 0 < self.memory_swap_bytes < self.memory_bytes:
             raise UsageError("--memory-swap is memory and swap together: it cannot be less than --memory")
-        if not (self.cpus == 0 or self.cpus >= LEAST_QUOTA_US / PERIOD_US):
-            raise UsageError(f"--cpus must be at least {LEAST_QUOTA_US / PERIOD_US}")
+        if not (self.cpus == 0 or LEAST_QUOTA_US / PERIOD_US <= self.cpus <= MOST_CPUS):
+            raise UsageError(f"--cpus must be at least {LEAST_QUOTA_US / PERIOD_US} and at most {MOST_CPUS}, or 0")
 
     @property
     def total_bytes(self) -> int:

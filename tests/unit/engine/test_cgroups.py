@@ -71,6 +71,7 @@ def test_names_cannot_become_other_paths(name):
         ({"cpus": 0.001}, "at least 0.01"),
         ({"cpus": -1}, "at least"),
         ({"cpus": float("nan")}, "at least"),
+        ({"cpus": float("inf")}, "at most"),
     ],
 )
 def test_limits_that_make_no_sense(values, message):
