@@ -40,6 +40,10 @@ class BuildNative(build_ext):
             return os.path.join(*fullname.split("."))
         return super().get_ext_filename(fullname)
 
+    def copy_extensions_to_source(self) -> None:
+        Path("pyrt/core/_libexec").mkdir(exist_ok=True)  # nothing in git: all of it is built
+        super().copy_extensions_to_source()
+
     def build_extension(self, ext: Extension) -> None:
         if not isinstance(ext, Program):
             return super().build_extension(ext)

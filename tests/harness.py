@@ -171,7 +171,7 @@ class Pyrt:
     def ensure(self) -> None:
         """See to it that daemon and supervisor run."""
         if not (self.daemon_pid and self.supervisor_pid):
-            self.ok("version")
+            self.ok("ps")
 
     def kill_daemon(self) -> None:
         """SIGKILL the daemon and wait until it is gone."""

@@ -34,7 +34,7 @@ async def run(session: Session, runtime: Runtime, options: Options, arguments: l
     if len(arguments) > 3:
         raise UsageError("import takes a source, a repository and a tag; see 'pyrt import --help'")
     source, repository, tag = (*arguments, "", "")[:3] if len(arguments) < 3 else arguments
-    if repository:
+    if len(arguments) > 1:
         validate(repository, tag or DEFAULT_TAG)
     if "://" in source:
         loop = asyncio.get_running_loop()

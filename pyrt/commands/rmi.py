@@ -22,6 +22,7 @@ MINIMUM = 1
 async def run(session: Session, runtime: Runtime, options: Options, arguments: list[str]) -> int:
     """Remove each; one that cannot be does not keep the others."""
     errors: list[PyrtError] = []
+    await runtime.departures()
     for name in arguments:
         try:
             await asyncio.to_thread(remove, runtime, name)

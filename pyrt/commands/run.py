@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 from pyrt.commands.flags import Flag, Options, duration, natural, size_bytes, size_or_unlimited
-from pyrt.container.config import LOG_MAX_BYTES, LOG_MAX_FILES, Config
+from pyrt.container.config import LOG_MAX_BYTES, LOG_MAX_FILES, NAME, Config
 from pyrt.core.broadcast import MIN_SIZE_BYTES
 from pyrt.engine.limits import Limits
 from pyrt.engine.spec import Volume
@@ -30,7 +31,34 @@ def network(text: str) -> str:
 
 
 def cpus(text: str) -> float:
-    return float(text)
+    number = float(text)
+    if not 0 < number < 1e6:
+        raise UsageError("expected a number of CPUs such as 0.5 or 2")
+    return number
+
+
+def absolute(text: str) -> str:
+    if not text.startswith("/"):
+        raise UsageError("expected an absolute path")
+    return text
+
+
+def container_name(text: str) -> str:
+    if not NAME.fullmatch(text):
+        raise UsageError("use letters, digits, and _ . - after the first, at most 63")
+    return text
+
+
+def hostname(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?", text):
+        raise UsageError("use letters, digits, and - . inside, at most 64")
+    return text
+
+
+def user(text: str) -> str:
+    if not text:
+        raise UsageError("expected USER or USER:GROUP")
+    return text
 
 
 USAGE = "[OPTIONS] IMAGE [COMMAND [ARG...]]"
@@ -39,17 +67,17 @@ FLAGS = (
     Flag("interactive", "i", help="Keep stdin open and send it what arrives on the client's"),
     Flag("tty", "t", help="Give it a terminal"),
     Flag("env", "e", kind=list, metavar="NAME[=VALUE]", help="Set a variable; without a value, the client's"),
-    Flag("user", "u", kind=str, default="", metavar="USER[:GROUP]", help="Run as this user of the image"),
+    Flag("user", "u", kind=user, metavar="USER[:GROUP]", help="Run as this user of the image"),
     Flag("memory", "m", kind=size_bytes, default=0, metavar="BYTES", help="Limit memory (suffixes k, m, g)"),
     Flag("memory-swap", kind=size_or_unlimited, default=0, metavar="BYTES", help="Limit memory and swap together; -1: swap without limit"),
     Flag("cpus", kind=cpus, default=0.0, metavar="NUMBER", help="Limit CPU time to this many CPUs"),
     Flag("pids-limit", kind=natural, default=0, metavar="NUMBER", help="Limit the number of processes"),
     Flag("publish", "p", kind=list, metavar="[[ADDRESS:]HOST:]PORT[/PROTOCOL]", help="Make a port reachable through the host"),
     Flag("volume", "v", kind=list, metavar="SOURCE:TARGET[:ro]", help="Mount a file or directory of the host"),
-    Flag("workdir", "w", kind=str, default="", metavar="DIRECTORY", help="Start in this directory"),
+    Flag("workdir", "w", kind=absolute, metavar="DIRECTORY", help="Start in this directory"),
     Flag("rm", help="Remove the container when it ends"),
-    Flag("name", kind=str, default="", metavar="NAME", help="Name the container"),
-    Flag("hostname", kind=str, default="", metavar="NAME", help="Set its host name"),
+    Flag("name", kind=container_name, metavar="NAME", help="Name the container"),
+    Flag("hostname", kind=hostname, metavar="NAME", help="Set its host name"),
     Flag("network", kind=network, default="bridge", metavar="|".join(NETWORKS), help="Choose its network"),
     Flag("read-only", help="Mount its root read-only"),
     Flag("timeout", kind=duration, default=0.0, metavar="DURATION", help="Kill it after this time (10, 1m30s)"),
@@ -67,12 +95,12 @@ async def run(session: Session, runtime: Runtime, options: Options, arguments: l
     image = runtime.tags.lookup_image(arguments[0])
     config = await make_config(session, image, options, arguments)
     if options.detach:
-        container = await runtime.run(config, name=options.name, size=session.size)
+        container = await runtime.run(config, name=options.name or "", size=session.size)
         await session.out(f"{container.id}\n")
         return 0
     client = session.hand_over()
     try:
-        await runtime.run(config, name=options.name, size=session.size, client=client)
+        await runtime.run(config, name=options.name or "", size=session.size, client=client)
     except BaseException:
         session.take_back()
         raise
@@ -91,10 +119,10 @@ async def make_config(session: Session, image: Image, options: Options, argument
     return Config(
         image=arguments[0],
         cmd=command,
-        hostname=check_hostname(options.hostname),
-        user=options.user,
+        hostname=options.hostname or "",
+        user=options.user or "",
         env=await parse_env(session, options.env),
-        working_dir=check_workdir(options.workdir) or (session.cwd if image.is_host else ""),
+        working_dir=options.workdir or (session.cwd if image.is_host else ""),
         ports=tuple(options.publish),
         volumes=tuple(parse_volume(text, session.cwd) for text in options.volume),
         network=options.network,
@@ -140,18 +168,6 @@ def parse_volume(text: str, cwd: str) -> Volume:
     if not os.path.exists(source):
         raise UsageError(f"-v {text!r}: no such file or directory on the host: {source}")
     return Volume(source, target, readonly=mode == "ro")
-
-
-def check_workdir(path: str) -> str:
-    if path and not path.startswith("/"):
-        raise UsageError(f"-w {path!r}: the working directory must be an absolute path")
-    return path
-
-
-def check_hostname(name: str) -> str:
-    if len(os.fsencode(name)) > 64 or any(c.isspace() or c == "/" or not c.isprintable() for c in name):
-        raise UsageError(f"--hostname {name!r}: at most 64 bytes, without spaces or slashes")
-    return name
 
 
 def parse_log_options(words: list[str]) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from pyrt.engine.spec import Volume
 from pyrt.errors import PyrtError
 
 SCHEMA = 1
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
 LOG_MAX_BYTES = 16 << 20
 LOG_MAX_FILES = 5
 

@@ -66,21 +66,35 @@ class Container:
 
     def set_exited(self, record: dict[str, Any]) -> None:
         self.state.set_exited(record)
-        self._wake()
+        self.wake()
 
     def set_lost(self, reason: str) -> None:
         self.state.set_lost(reason)
-        self._wake()
+        self.wake()
 
-    def _wake(self) -> None:
+    @property
+    def active(self) -> bool:
+        """It runs, or is about to."""
+        return self.starting or self.state.running
+
+    def wake(self) -> None:
+        """Let those look again who wait for something to become of it."""
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
 
     async def ended(self) -> None:
-        """Wait until it does not run any more. Returns at once when it does not."""
-        while self.state.running:
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
-            await waiter
+        """Wait until it does not run any more. Returns at once when it does not, nor is being started."""
+        while self.active:
+            await self._change()
+
+    async def started(self) -> None:
+        """Wait until it is not being started any more, whatever came of that."""
+        while self.starting:
+            await self._change()
+
+    async def _change(self) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter

@@ -73,7 +73,7 @@ class RunningContainer:
         self._attachments: list[Attachment] = []
         self._timers: list[Timer] = []
         self._record: ExitRecord | None = None
-        self._drained = False
+        self._exiting = False
         self._timed_out = False
         self._stdin: Stdin | None = None
         self._terminal_fd = launch.take_fd("terminal_fd")
@@ -196,19 +196,24 @@ class RunningContainer:
             self.log.notice(b"stopped: its time (--timeout) was up\n")
         if self._stdin is not None:
             self._stdin.close()
-        # The terminal's master is what its output is read from; nobody else opens the other end any more.
-        if self._drained:
-            self._on_exit(self, self._record)
+        if self.log.streams == 0:
+            self._exit()
         else:
             self._timers = [self._loop.call_later(DRAIN_S, self._give_up_streams)]
 
     def on_drained(self) -> None:
-        """All output has been read to its end."""
-        self._drained = True
-        if self._record is not None:
-            for timer in self._timers:
-                timer.cancel()
-            self._on_exit(self, self._record)
+        """All output there was has been read to its end (which may be told early, while streams are being added)."""
+        if self._record is not None and self.log.streams == 0:
+            self._exit()
+
+    def _exit(self) -> None:
+        if self._exiting:
+            return
+        self._exiting = True
+        for timer in self._timers:
+            timer.cancel()
+        assert self._record is not None
+        self._on_exit(self, self._record)
 
     def _give_up_streams(self) -> None:
         self.log.notice(b"output cut off: another process still holds the container's stdout or stderr\n")

@@ -9,20 +9,22 @@ from the supervisor.
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import logging
 import os
 import re
 import secrets
+import select
 import signal
 import socket
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from pathlib import Path
 
 from pyrt.container import launching
 from pyrt.container.channel import Message
-from pyrt.container.config import Config, Record
+from pyrt.container.config import NAME, Config, Record
 from pyrt.container.container import Container
 from pyrt.container.state import Status, load_exit
 from pyrt.container.supervision import Supervision, SupervisorLostError
@@ -37,8 +39,10 @@ from pyrt.network.manager import NetworkManager
 
 DEFAULT_ROOT = Path("/var/lib/pyrt")
 DEFAULT_BRIDGE = "pyrt0"
+NETWORK_CHECK_S = 5.0
+REMOVAL_S = 10.0
+DEATH_S = 2.0
 READERS_S = 1.0  # how long a removal waits for those who still read the log
-NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
 ID = re.compile(r"[0-9a-f]{64}")
 
 logger = logging.getLogger("pyrt.runtime")
@@ -70,6 +74,9 @@ class Runtime:
         self._names: dict[str, Container] = {}
         self._boot_id = boot_id()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._watching: asyncio.Future[None] | None = None
+        self._removals: set[asyncio.Task[None]] = set()
+        self._departing: dict[Container, asyncio.Task[None]] = {}
         self._supervision = Supervision(
             root, run_dir, cgroup_parent=name, on_event=self._on_event, on_lost=self._on_supervisor_lost
         )
@@ -77,12 +84,16 @@ class Runtime:
     async def start(self) -> None:
         """Load what is there, find the supervisor, and agree with it on what runs."""
         await asyncio.to_thread(self._load)
+        await self._supervision.connect()
         await self._reconcile()
         live = {c.id: c.allocation for c in self.containers.values() if c.state.running and c.allocation}
         await asyncio.to_thread(self.network.sync, live)
+        self._watching = asyncio.ensure_future(self._watch_network())
 
     async def close(self) -> None:
         """Let go of everything; containers and supervisor go on."""
+        if self._watching is not None:
+            self._watching.cancel()
         self._supervision.close()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=5)
@@ -139,6 +150,21 @@ class Runtime:
         return container
 
     async def _create(self, config: Config, name: str) -> Container:
+        try:
+            return await self._make(config, name)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise PyrtError(f"Error creating container: {error.strerror}: {error.filename or ''}") from error
+        # What has just ended or been removed may still be on its way off the disk.
+        await self.departures()
+        if self._removals:
+            await asyncio.wait(self._removals, timeout=REMOVAL_S)
+        try:
+            return await self._make(config, name)
+        except OSError as error:
+            raise PyrtError(f"Error creating container: {error.strerror}: {error.filename or ''}") from error
+
+    async def _make(self, config: Config, name: str) -> Container:
         image = self.tags.lookup_image(config.image)
         if name and not NAME.fullmatch(name):
             raise UsageError(f"container name {name!r}: use letters, digits, and _ . - after the first, at most 63")
@@ -154,6 +180,7 @@ class Runtime:
             config=config,
         )
         container = Container(self.root / "containers" / record.id, record)
+        container.starting = True
         if name:
             self._names[name] = container  # before the first await: a name is given once
         try:
@@ -162,11 +189,9 @@ class Runtime:
                 container.set_network(container.allocation.to_record())
             container.make_directories()
             write_atomically(container.directory / "config.json", container.record.dump())
-        except BaseException as error:
+        except BaseException:
             await self._release_network(container)
             await self._discard(container)
-            if isinstance(error, OSError):
-                raise PyrtError(f"Error creating container: {error.strerror}: {error.filename or ''}") from error
             raise
         self.containers[container.id] = container
         return container
@@ -174,11 +199,10 @@ class Runtime:
     async def _wait_for_name(self, name: str) -> None:
         """A container that is on its way out frees its name in a moment; any other keeps it."""
         holder = self._names[name]
-        if holder.record.config.auto_remove and not holder.state.running and holder.started_once:
-            for _ in range(200):
-                if self._names.get(name) is not holder:
-                    return
-                await asyncio.sleep(0.01)
+        if holder in self._departing:
+            await self.departures()
+            if name not in self._names:
+                return
         raise ConflictError(f"the name {name} is taken by container {holder.id[:16]}: remove it or use another name")
 
     async def _launch(self, container: Container, size: tuple[int, int], client: socket.socket | None) -> None:
@@ -201,17 +225,15 @@ class Runtime:
             "log_max_bytes": config.log_max_bytes,
             "log_max_files": config.log_max_files,
         }
-        container.started_once = True
-        container.starting = True
         try:
             reply = await self._supervision.ask("start", request, fds)
         finally:
-            container.starting = False
             for reserved in sockets:  # the supervisor has its own now, or the start has failed
                 reserved.close()
-        if not container.state.status is Status.CREATED:
-            return  # it has run and ended before this task was scheduled again
+        container.started_once = True
         container.state.set_running(pid=reply["pid"], started_at=reply["started_at"])
+        container.starting = False
+        container.wake()
         if (record := container.early_exit) is not None:
             self._finish(container, record)
 
@@ -230,7 +252,11 @@ class Runtime:
 
     def _finish(self, container: Container, record: Message) -> None:
         container.set_exited(record)
-        self._spawn(self._after_exit(container))
+        self._depart(container)
+
+    def _depart(self, container: Container) -> None:
+        task = self._departing[container] = self._spawn(self._after_exit(container))
+        task.add_done_callback(lambda _: self._departing.pop(container, None))
 
     async def _after_exit(self, container: Container) -> None:
         await self._release_network(container)
@@ -238,14 +264,38 @@ class Runtime:
             await container.closed.wait()  # its client may be far behind, and the log is what it reads from
             await self._discard(container)
 
+    async def departures(self) -> None:
+        """Wait a moment for containers that have ended and are being removed: they still hold names and images."""
+        if gone := [task for container, task in self._departing.items() if not container.discarded]:
+            await asyncio.wait(gone, timeout=READERS_S)
+
     def _on_supervisor_lost(self) -> None:
-        self._spawn(self._reconcile())
+        logger.error("the supervisor ended; see supervisor.log")
+        self._spawn(self._after_supervisor())
+
+    async def _after_supervisor(self) -> None:
+        """Its containers die with it: nothing is said of their end before they are gone."""
+        pids = [container.state.pid for container in self.containers.values() if container.state.running]
+        await asyncio.to_thread(_wait_for_processes, pids)
+        await self._supervision.restart()
+        await self._reconcile()
+
+    async def _watch_network(self) -> None:
+        """Repair what others remove of ours (a firewall that is reloaded flushes every rule)."""
+        while True:
+            await asyncio.sleep(NETWORK_CHECK_S)
+            if any(container.allocation for container in self.containers.values()):
+                try:
+                    if await asyncio.to_thread(self.network.repair):
+                        logger.warning("the network was not as it should be, and was repaired")
+                except PyrtError as error:
+                    logger.error("the network is not as it should be: %s", error)
 
     async def _reconcile(self) -> None:
         """Learn from the supervisor what runs; whatever does not has an exit record, or is lost."""
         live: dict[str, Message] = {}
         closing: list[str] = []
-        if await self._supervision.connect(start=False):
+        if self._supervision.connected or await self._supervision.connect(start=False):
             try:
                 reply = await self._supervision.ask("list", {})
                 live, closing = reply["containers"], reply["closing"]
@@ -260,7 +310,7 @@ class Runtime:
                     container.state.set_running(pid=found["pid"], started_at=found["started_at"])
             elif container.id in closing and container.record.config.auto_remove:
                 container.set_lost("it has ended, and goes when its last reader does")
-                self._spawn(self._after_exit(container))
+                self._depart(container)
             elif container.state.status in (Status.CREATED, Status.RUNNING):
                 await self._settle(container)
 
@@ -282,20 +332,23 @@ class Runtime:
             container.set_lost("the host was rebooted" if rebooted else "the supervisor ended")
         await self._release_network(container)
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     # --- ending and removing ---
 
     async def signal(self, container: Container, number: int) -> None:
+        await container.started()
         if not container.state.running:
             raise ConflictError(f"container {container.label} is not running")
         await self._supervision.ask("signal", {"id": container.id, "signal": number})
 
     async def stop(self, container: Container, grace_s: float) -> None:
         """SIGTERM, after the grace SIGKILL; returns when it has ended. One that does not run is stopped already."""
+        await container.started()
         if not container.state.running:
             return
         try:
@@ -306,7 +359,9 @@ class Runtime:
 
     async def remove(self, container: Container, *, force: bool = False) -> None:
         """Remove a container. A running one is an error, unless force: then it is killed first."""
-        if container.state.running:
+        if force:
+            await container.started()
+        if container.active:
             if not force:
                 raise ConflictError(f"container {container.label} is running: stop it first, or use rm -f")
             container.removing = True
@@ -346,6 +401,8 @@ class Runtime:
         if container.discarded:
             return
         container.discarded = True
+        container.starting = False
+        container.wake()
         trash = self.root / "tmp" / f"{container.id}.removed"
         try:
             await asyncio.to_thread(_move_away, container.directory, trash, durable=not container.record.config.auto_remove)
@@ -353,7 +410,9 @@ class Runtime:
             self.containers.pop(container.id, None)
             if self._names.get(container.name) is container:
                 del self._names[container.name]
-        self._spawn(asyncio.to_thread(remove_tree, trash))
+        removal = self._spawn(asyncio.to_thread(remove_tree, trash))
+        self._removals.add(removal)
+        removal.add_done_callback(self._removals.discard)
 
     # --- loading ---
 
@@ -376,6 +435,7 @@ class Runtime:
             self.containers[record.id] = container
             if record.name:
                 self._names[record.name] = container
+        self.graph.collect()
 
     def _add_damaged(self, directory: Path, reason: str) -> None:
         record = Record(
@@ -391,6 +451,19 @@ class Runtime:
         container.state.status = Status.DAMAGED
         container.state.reason = reason
         self.containers[record.id] = container
+
+
+def _wait_for_processes(pids: Iterable[int]) -> None:
+    """Wait until these processes have ended, each for at most DEATH_S: they have been sent SIGKILL by the kernel."""
+    for pid in pids:
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        try:
+            select.select([pidfd], [], [], DEATH_S)
+        finally:
+            os.close(pidfd)
 
 
 def _sync_record(container: Container) -> None:

@@ -11,6 +11,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from pyrt.errors import PyrtError, StartError
 
 logger = logging.getLogger(__name__)
 
+RESPAWN_S = 1.0
 ANSWER_S = 30.0  # a start that takes longer than this hangs in the kernel (a dead network file system, say)
 
 
@@ -44,6 +46,8 @@ class Supervision:
         self._channel: Channel | None = None
         self._replies: dict[int, asyncio.Future[Message]] = {}
         self._sequence = itertools.count(1)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._spawned_at = -RESPAWN_S
 
     async def connect(self, *, start: bool = True) -> bool:
         """Connect to the supervisor that is there, or start one. Returns False when there is none and none was started."""
@@ -63,6 +67,7 @@ class Supervision:
         return self._channel is not None
 
     def _spawn(self, path: Path) -> socket.socket:
+        self._spawned_at = time.monotonic()
         path.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
             listener.bind(os.fspath(path))
@@ -82,7 +87,7 @@ class Supervision:
                 )
             finally:
                 os.close(log_fd)
-            process.returncode = 0  # it is to outlive this process, whose duty it is not to wait for it
+            self._process = process
             (self._run_dir / "supervisor.pid").write_text(f"{process.pid}\n")
             connection = _connect(path)
             assert connection is not None  # the listener is open: the kernel keeps the connection for its owner
@@ -108,8 +113,16 @@ class Supervision:
             elif (future := self._replies.pop(message["seq"], None)) is not None and not future.done():
                 future.set_result(message)
 
+    async def restart(self) -> None:
+        """After a loss: collect the one that ended, and start another, unless that one ended at once too."""
+        if self._process is not None:
+            await asyncio.to_thread(self._process.wait)
+            self._process = None
+        if time.monotonic() - self._spawned_at > RESPAWN_S:
+            await self.connect()
+
     def _lost(self) -> None:
-        self.close()
+        self._disconnect()
         replies, self._replies = self._replies, {}
         for future in replies.values():
             if not future.done():
@@ -118,6 +131,11 @@ class Supervision:
 
     def close(self) -> None:
         """Let go of the supervisor, which goes on."""
+        if self._process is not None:
+            self._process.returncode = 0  # Popen would warn that nobody waited for it: it is init's from now on
+        self._disconnect()
+
+    def _disconnect(self) -> None:
         if self._channel is not None:
             asyncio.get_running_loop().remove_reader(self._channel.socket)
             self._channel.close()

@@ -24,7 +24,7 @@ from pyrt.container.channel import Channel, Message
 from pyrt.container.loop import READ, Loop
 from pyrt.container.running import ExitRecord, RunningContainer
 from pyrt.core import broadcast, frames
-from pyrt.engine.cgroups import Layout
+from pyrt.engine.cgroups import Cgroup, Layout
 from pyrt.engine.native import Launch, NativeEngine
 from pyrt.engine.spec import LaunchSpec
 from pyrt.errors import NotFoundError, PyrtError, StartError
@@ -77,15 +77,45 @@ class Supervisor:
         self._containers: dict[str, RunningContainer] = {}
         self._by_log: dict[broadcast.Log, RunningContainer] = {}
         self._starting = 0
+        self._ending = False
         self._daemon: Channel | None = None
 
     def run(self) -> None:
         self._listener.setblocking(False)
         self._loop.watch(self._listener.fileno(), READ, self._on_connection)
         self._loop.watch(self._broadcaster.fileno(), READ, self._on_broadcaster)
-        self._loop.call_later(LONELY_S, self._check_lonely)
+        self._loop.call_later(LONELY_S, self._check_end)
+        self._sweep()
         self._loop.run()
         self._broadcaster.close()
+        try:
+            self._layout.remove()
+        except PyrtError as error:
+            logger.error("%s", error)
+
+    def _sweep(self) -> None:
+        """Remove the groups that an earlier supervisor left: its containers died with it."""
+        for container_id in self._layout.leftovers():
+            try:
+                group = Cgroup.adopt(self._layout, container_id)
+                group.kill()
+                group.remove()
+            except PyrtError as error:
+                logger.error("%s", error)
+
+    def end(self) -> None:
+        """End every container, record how it ended, and then this process."""
+        self._ending = True
+        for container in self._containers.values():
+            container.deliver(signal.SIGKILL)
+        self._check_end()
+
+    def _check_end(self) -> None:
+        """Leave when there is nothing left to do: nobody to serve, or the order to end."""
+        if self._starting or self._containers or (self._by_log and not self._ending):
+            return
+        if self._ending or self._daemon is None:
+            self._loop.stop()
 
     # --- the daemon ---
 
@@ -102,11 +132,7 @@ class Supervisor:
             self._loop.unwatch(self._daemon.fileno())
             self._daemon.close()
             self._daemon = None
-        self._loop.call_later(LONELY_S, self._check_lonely)
-
-    def _check_lonely(self) -> None:
-        if self._daemon is None and not self._by_log and not self._starting:
-            self._loop.stop()
+        self._loop.call_later(LONELY_S, self._check_end)
 
     def _say(self, message: Message) -> None:
         """Tell the daemon. One that does not listen is let go: the next one asks for everything anew."""
@@ -283,12 +309,13 @@ class Supervisor:
         self._containers.pop(container.id, None)
         self._say({"event": "exit", "id": container.id, "record": record})
         container.conclude()
+        if self._ending:
+            self._check_end()
 
     def _on_closed(self, container: RunningContainer) -> None:
         self._by_log.pop(container.log, None)
         self._say({"event": "closed", "id": container.id})
-        if not self._containers:
-            self._loop.call_later(LONELY_S, self._check_lonely)
+        self._loop.call_later(0 if self._ending else LONELY_S, self._check_end)
 
 
 def main(argv: list[str]) -> int:
@@ -298,7 +325,9 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the client
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     listener = socket.socket(fileno=int(listener_fd))
-    Supervisor(Path(root), listener, cgroup_parent=cgroup_parent).run()
+    supervisor = Supervisor(Path(root), listener, cgroup_parent=cgroup_parent)
+    signal.signal(signal.SIGTERM, lambda number, frame: supervisor.end())
+    supervisor.run()
     return 0
 
 

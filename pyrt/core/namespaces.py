@@ -36,6 +36,7 @@ __all__ = [
     "Report",
     "Slot",
     "StepError",
+    "init_program",
     "mount",
     "pivot_root",
     "prepare",
@@ -82,8 +83,11 @@ def _path(path: str | bytes | os.PathLike[str] | None) -> object:
 
 
 @cache
-def _init_program() -> int:
-    """Seal pyrt-init into a memfd, once a process: no container ever sees a file of the host as /proc/self/exe."""
+def init_program() -> int:
+    """Return pyrt-init as a sealed memfd, made once a process: no container ever sees a host file as /proc/self/exe.
+
+    `prepare` calls this; calling it early takes half a millisecond off the first start.
+    """
     path = Path(__file__).with_name("_libexec") / "pyrt-init"
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -223,7 +227,7 @@ def prepare(
     if show_cgroup:
         flags |= lib.PYRT_INIT_CGROUP2
     slot = ffi.new("struct pyrt_slot *")
-    _check(lib.pyrt_launch(_init_program(), namespaces, flags, cgroup_fd, netns_fd, slot), "clone")
+    _check(lib.pyrt_launch(init_program(), namespaces, flags, cgroup_fd, netns_fd, slot), "clone")
     return Slot(slot.pid, slot.pidfd, slot.socket)
 
 

@@ -85,6 +85,7 @@ class NativeEngine:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
+        namespaces.init_program()
 
     def begin(self, spec: LaunchSpec) -> Launch:
         """Prepare a container and send it on its way. Raises StartError; nothing is left then."""

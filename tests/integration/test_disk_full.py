@@ -46,11 +46,11 @@ def fill(pyrt: Pyrt) -> Path:
 
 
 def test_an_image_that_does_not_fit(small: Pyrt, bb_tar: bytes) -> None:
-    before = small.ok("images").out
+    before = small.ok("images", "-q").out
     big = with_members(bb_tar, [file(f"big{number}", os.urandom(8 << 20)) for number in range(10)])
     result = small("import", "-", "big", input=big, timeout=60)
     assert result.status == 125 and "space" in result.error
-    assert small.ok("images").out == before
+    assert small.ok("images", "-q").out == before
     assert not list((small.root / "tmp").iterdir())
     small.ok("run", "--rm", "bb", "true")
 

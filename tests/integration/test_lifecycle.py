@@ -24,7 +24,7 @@ def test_an_id_is_64_hex_digits_and_listings_show_16(pyrt: Pyrt) -> None:
 
 
 def test_ps(pyrt: Pyrt) -> None:
-    pyrt.ok("run", "--name", "ended", "bb", "sh", "-c", "exit 3")
+    assert pyrt("run", "--name", "ended", "bb", "sh", "-c", "exit 3").status == 3
     pyrt.detached("--name", "running", "bb", "sleep", "1234567890123456")
     header, *rows = pyrt.ok("ps").lines
     assert header.split()[:5] == ["ID", "IMAGE", "COMMAND", "CREATED", "STATUS"]
