@@ -4,14 +4,13 @@
 import os
 import shutil
 import sys
+from distutils.command.build_scripts import build_scripts  # setuptools' own copy: it has no wrapper for this one
 from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.modified import newer_group
-
-from distutils.command.build_scripts import build_scripts  # setuptools' own copy: it has no wrapper for this one
 
 WARNINGS = "-Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2".split()
 CFLAGS = ["-std=gnu11", "-O2", "-g", "-UNDEBUG", *WARNINGS]
@@ -22,7 +21,10 @@ if os.environ.get("PYRT_WERROR"):
 if os.environ.get("PYRT_SANITIZE"):  # an ASan + UBSan build; its runtime cannot be linked statically
     SANITIZE = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-fno-sanitize-recover=undefined"]
     CFLAGS, LDFLAGS, STATIC = [*CFLAGS, *SANITIZE], SANITIZE, []
-BROADCAST = [f"csrc/{name}.c" for name in ("broadcast", "broadcast_readers", "broadcast_send", "broadcast_streams", "log", "log_scan")]
+BROADCAST = [
+    f"csrc/{name}.c"
+    for name in ("broadcast", "broadcast_readers", "broadcast_send", "broadcast_streams", "log", "log_scan")
+]
 HEADERS = sorted(str(path) for path in Path("csrc").rglob("*.h"))
 # Cython's own output does not meet these two warnings.
 CYTHON_CFLAGS = [flag for flag in CFLAGS if flag not in ("-Wshadow", "-Wmissing-prototypes", "-Werror")]
@@ -72,12 +74,27 @@ class BuildClient(build_scripts):
 
 
 def cython(name: str, *sources: str) -> Extension:
-    pyx = name.replace(".", "/") + ".pyx"
-    return Extension(name, [pyx, *sources], include_dirs=["csrc"], depends=HEADERS, extra_compile_args=CYTHON_CFLAGS, extra_link_args=LDFLAGS)
+    return Extension(
+        name,
+        [name.replace(".", "/") + ".pyx", *sources],
+        include_dirs=["csrc"],
+        depends=HEADERS,
+        extra_compile_args=CYTHON_CFLAGS,
+        extra_link_args=LDFLAGS,
+    )
 
 
 def program(name: str, *sources: str, defines: tuple[str, ...] = ()) -> Program:
-    return Program(f"pyrt.core._libexec.{name}", list(sources), include_dirs=["csrc"], depends=HEADERS, extra_compile_args=[*CFLAGS, *defines], extra_link_args=STATIC)
+    """A program of csrc/NAME/*.c and more sources."""
+    folder = name.removeprefix("pyrt-") if name != "pyrt" else "client"
+    return Program(
+        f"pyrt.core._libexec.{name}",
+        [*sorted(str(path) for path in Path("csrc", folder).glob("*.c")), *sources],
+        include_dirs=["csrc"],
+        depends=HEADERS,
+        extra_compile_args=[*CFLAGS, *defines],
+        extra_link_args=STATIC,
+    )
 
 
 setup(
@@ -90,9 +107,9 @@ setup(
             build_dir="build/cython",
             compiler_directives={"language_level": 3, "auto_pickle": False, "autotestdict": False},
         ),
-        program("pyrt-init", *sorted(str(path) for path in Path("csrc/init").glob("*.c")), "csrc/netlink.c", "csrc/rtnl.c"),
-        program("pyrt-untar", *sorted(str(path) for path in Path("csrc/untar").glob("*.c"))),
-        program("pyrt", *sorted(str(path) for path in Path("csrc/client").glob("*.c")), "csrc/frames.c", defines=(f'-DPYRT_BUILD_PYTHON="{sys.executable}"',)),
+        program("pyrt-init", "csrc/netlink.c", "csrc/rtnl.c"),
+        program("pyrt-untar"),
+        program("pyrt", "csrc/frames.c", defines=(f'-DPYRT_BUILD_PYTHON="{sys.executable}"',)),
     ],
     cffi_modules=[
         "csrc/ffi_build.py:namespaces",

@@ -31,7 +31,16 @@ def signal_number(text: str) -> int:
 
 
 USAGE = "[OPTIONS] CONTAINER..."
-FLAGS = (Flag("signal", "s", kind=signal_number, default=signal.SIGKILL, metavar="SIGNAL", help="The signal, by name or number"),)
+FLAGS = (
+    Flag(
+        "signal",
+        "s",
+        kind=signal_number,
+        default=signal.SIGKILL,
+        metavar="SIGNAL",
+        help="The signal, by name or number",
+    ),
+)
 MINIMUM = 1
 
 

@@ -69,10 +69,22 @@ FLAGS = (
     Flag("env", "e", kind=list, metavar="NAME[=VALUE]", help="Set a variable; without a value, the client's"),
     Flag("user", "u", kind=user, metavar="USER[:GROUP]", help="Run as this user of the image"),
     Flag("memory", "m", kind=size_bytes, default=0, metavar="BYTES", help="Limit memory (suffixes k, m, g)"),
-    Flag("memory-swap", kind=size_or_unlimited, default=0, metavar="BYTES", help="Limit memory and swap together; -1: swap without limit"),
+    Flag(
+        "memory-swap",
+        kind=size_or_unlimited,
+        default=0,
+        metavar="BYTES",
+        help="Limit memory and swap together; -1: swap without limit",
+    ),
     Flag("cpus", kind=cpus, default=0.0, metavar="NUMBER", help="Limit CPU time to this many CPUs"),
     Flag("pids-limit", kind=natural, default=0, metavar="NUMBER", help="Limit the number of processes"),
-    Flag("publish", "p", kind=list, metavar="[[ADDRESS:]HOST:]PORT[/PROTOCOL]", help="Make a port reachable through the host"),
+    Flag(
+        "publish",
+        "p",
+        kind=list,
+        metavar="[[ADDRESS:]HOST:]PORT[/PROTOCOL]",
+        help="Make a port reachable through the host",
+    ),
     Flag("volume", "v", kind=list, metavar="SOURCE:TARGET[:ro]", help="Mount a file or directory of the host"),
     Flag("workdir", "w", kind=absolute, metavar="DIRECTORY", help="Start in this directory"),
     Flag("rm", help="Remove the container when it ends"),
@@ -143,7 +155,7 @@ async def make_config(session: Session, image: Image, options: Options, argument
 
 
 async def parse_env(session: Session, variables: list[str]) -> tuple[str, ...]:
-    """Complete NAME without a value from the client's environment; one that is not set there is left out, as in docker."""
+    """Complete NAME without a value from the client's environment; one not set there is left out, as in docker."""
     for variable in variables:
         if variable.startswith("=") or not variable:
             raise UsageError(f"-e {variable!r}: expected NAME=VALUE or NAME")

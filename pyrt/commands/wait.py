@@ -23,6 +23,8 @@ async def run(session: Session, runtime: Runtime, options: Options, arguments: l
         status = container.state.exit_status
         if status is None:
             worst = 125
-            await session.err(f"Error: container {container.label}: how it ended is not known: {container.state.reason}\n")
+            await session.err(
+                f"Error: container {container.label}: how it ended is not known: {container.state.reason}\n"
+            )
         await session.out(f"{'unknown' if status is None else status}\n")
     return worst

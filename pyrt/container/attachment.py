@@ -30,7 +30,12 @@ class Attachment:
     """
 
     def __init__(
-        self, loop: Loop, sock: socket.socket, target: Target, stdin: Stdin | None, on_gone: Callable[[Attachment], None]
+        self,
+        loop: Loop,
+        sock: socket.socket,
+        target: Target,
+        stdin: Stdin | None,
+        on_gone: Callable[[Attachment], None],
     ) -> None:
         sock.setblocking(False)
         self.socket = sock
@@ -46,7 +51,7 @@ class Attachment:
         self._listen()
 
     def finish(self) -> None:
-        """The client has been sent everything. It hangs up when it has read that; until then its bytes count for nothing.
+        """The client has been sent everything, and hangs up when it has read that. What it still says counts for nothing.
 
         (Closing now could cost it the end: TCP resets a connection that is closed with bytes unread.)
         """

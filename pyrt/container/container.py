@@ -11,7 +11,7 @@ from typing import Any
 
 from pyrt.container.config import Record
 from pyrt.container.state import State
-from pyrt.network.manager import Allocation
+from pyrt.network.allocation import Allocation
 
 
 class Container:
@@ -60,7 +60,12 @@ class Container:
 
     def make_directories(self) -> None:
         """Make the container's own layer. Raises OSError; what was made is the caller's to remove."""
-        for path in (self.directory, self.directory / "rw", self.directory / "rw" / "diff", self.directory / "rw" / "work"):
+        for path in (
+            self.directory,
+            self.directory / "rw",
+            self.directory / "rw" / "diff",
+            self.directory / "rw" / "work",
+        ):
             os.mkdir(path, 0o700)
         os.chmod(self.directory / "rw" / "diff", 0o755)  # it becomes the container's /
 

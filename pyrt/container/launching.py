@@ -57,7 +57,12 @@ def make_root(runtime: Runtime, container: Container, image: Image) -> Root:
         lower=tuple(_relative(path, layers) for path in runtime.graph.lower_dirs(image)),
         upper=str(container.directory / "rw" / "diff"),
         work=str(container.directory / "rw" / "work"),
-        mask=tuple((entry.path, entry.mode if entry.is_directory else 0, entry.uid, entry.gid) for entry in mask_entries(hidden)) if hidden else (),
+        mask=tuple(
+            (entry.path, entry.mode if entry.is_directory else 0, entry.uid, entry.gid)
+            for entry in mask_entries(hidden)
+        )
+        if hidden
+        else (),
         volatile=container.record.config.auto_remove,
         readonly=container.record.config.readonly,
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One running container as the supervisor has it: from the moment its program runs until its last reader has everything."""
+"""One container as the supervisor has it: from the moment its program runs until its last reader has everything."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ class Runtime:
         self.network.close()
 
     def poll_events(self) -> None:
-        """Take in what the supervisor has said: a client that saw a container end must find every command knowing it."""
+        """Take in what the supervisor has said: a client that saw a container end finds every command knowing it."""
         self._supervision.poll()
 
     # --- finding ---
@@ -134,9 +134,7 @@ class Runtime:
         # A caller that is cancelled (its client hung up) must not leave half a start behind: this goes on to an end.
         return await asyncio.shield(task)
 
-    async def _run(
-        self, config: Config, name: str, size: tuple[int, int], client: socket.socket | None
-    ) -> Container:
+    async def _run(self, config: Config, name: str, size: tuple[int, int], client: socket.socket | None) -> Container:
         container = await self._create(config, name)
         try:
             durable = None if config.auto_remove else asyncio.ensure_future(asyncio.to_thread(_sync_record, container))
@@ -405,7 +403,9 @@ class Runtime:
         container.wake()
         trash = self.root / "tmp" / f"{container.id}.removed"
         try:
-            await asyncio.to_thread(_move_away, container.directory, trash, durable=not container.record.config.auto_remove)
+            await asyncio.to_thread(
+                _move_away, container.directory, trash, durable=not container.record.config.auto_remove
+            )
         finally:
             self.containers.pop(container.id, None)
             if self._names.get(container.name) is container:

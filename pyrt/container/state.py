@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a container is in its life, and how it ended. An end that nobody saw is unknown, with the reason: never a number."""
+"""Where a container is in its life, and how it ended. An end that nobody saw is unknown, with the reason, never a number."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class State:
             return f"Up {duration}"
         if self.status is Status.EXITED:
             return f"Exit {self.exit_status}"
-        return self.status.value.capitalize()
+        return str(self.status.value).capitalize()
 
     @property
     def comment(self) -> str:

@@ -36,7 +36,13 @@ class Supervision:
     """
 
     def __init__(
-        self, root: Path, run_dir: Path, *, cgroup_parent: str, on_event: Callable[[Message], None], on_lost: Callable[[], None]
+        self,
+        root: Path,
+        run_dir: Path,
+        *,
+        cgroup_parent: str,
+        on_event: Callable[[Message], None],
+        on_lost: Callable[[], None],
     ) -> None:
         self._root = root
         self._run_dir = run_dir
@@ -50,7 +56,7 @@ class Supervision:
         self._spawned_at = -RESPAWN_S
 
     async def connect(self, *, start: bool = True) -> bool:
-        """Connect to the supervisor that is there, or start one. Returns False when there is none and none was started."""
+        """Connect to the supervisor that is there, or start one. False: there is none, and none was to be started."""
         path = self._run_dir / "supervisor.sock"
         connection = _connect(path)
         if connection is None:
@@ -73,10 +79,20 @@ class Supervision:
             listener.bind(os.fspath(path))
             os.chmod(path, 0o600)
             listener.listen(4)
-            log_fd = os.open(self._run_dir / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            log_fd = os.open(
+                self._run_dir / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+            )
             try:
                 process = subprocess.Popen(
-                    [sys.executable, "-I", "-m", "pyrt.container.supervisor", self._root, str(listener.fileno()), self._cgroup_parent],
+                    [
+                        sys.executable,
+                        "-I",
+                        "-m",
+                        "pyrt.container.supervisor",
+                        self._root,
+                        str(listener.fileno()),
+                        self._cgroup_parent,
+                    ],
                     stdin=subprocess.DEVNULL,
                     stdout=log_fd,
                     stderr=log_fd,

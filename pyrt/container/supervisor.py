@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The supervisor: parent of every container, keeper of their output and exit statuses.
 
-It outlives the daemon and takes orders from whichever daemon is connected (pyrt.container.channel); containers die with it.
+It outlives the daemon and takes orders from whichever one is connected (pyrt.container.channel); its containers die
+with it.
 What it must not lose it writes before it says so: a container's exit status is in its directory before anybody hears
 of it. With no container and no daemon it ends by itself.
 """
@@ -23,12 +24,12 @@ from typing import Any
 from pyrt.container.channel import Channel, Message
 from pyrt.container.loop import READ, Loop
 from pyrt.container.running import ExitRecord, RunningContainer
-from pyrt.core import broadcast, frames
+from pyrt.core import broadcast
+from pyrt.durable import write_durably
 from pyrt.engine.cgroups import Cgroup, Layout
 from pyrt.engine.native import Launch, NativeEngine
 from pyrt.engine.spec import LaunchSpec
 from pyrt.errors import NotFoundError, PyrtError, StartError
-from pyrt.durable import write_durably
 
 LONELY_S = 3.0  # how long it stays with nothing to supervise and nobody to serve
 EXIT_FILE = "exit.json"
@@ -223,9 +224,7 @@ class Supervisor:
         reservations = fds[:]
         fds.clear()
         self._starting += 1
-        self._loop.watch(
-            launch.fileno(), READ, lambda: self._advance(request, spec, launch, log, client, reservations)
-        )
+        self._loop.watch(launch.fileno(), READ, lambda: self._advance(request, spec, launch, log, client, reservations))
 
     def _open_log(self, container_id: str, request: Message) -> broadcast.Log:
         path = self._root / "containers" / container_id / "log"

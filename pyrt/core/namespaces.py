@@ -98,7 +98,7 @@ def init_program() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What an init said: PARKED, TERMINAL (with the master's descriptor, the receiver's to close), EXECUTING, FAILED."""
+    """What an init said: PARKED, TERMINAL (with the master's descriptor, now the receiver's), EXECUTING, FAILED."""
 
     kind: int
     step: str = ""
@@ -128,7 +128,9 @@ class Slot:
     def __enter__(self) -> Slot:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def go(self, plan: Plan | bytes, fds: Sequence[int] = ()) -> None:
@@ -210,7 +212,12 @@ class Slot:
 
 
 def prepare(
-    namespaces: int = ALL, *, privileged: bool = False, cgroup_fd: int = -1, netns_fd: int = -1, show_cgroup: bool = False
+    namespaces: int = ALL,
+    *,
+    privileged: bool = False,
+    cgroup_fd: int = -1,
+    netns_fd: int = -1,
+    show_cgroup: bool = False,
 ) -> Slot:
     """Clone a process into new namespaces, where it makes /proc, /sys and /dev and parks.
 
@@ -241,9 +248,7 @@ def setns(fd: int, namespaces: int = 0) -> None:
     _check(lib.pyrt_setns(fd, namespaces), "setns")
 
 
-def mount(
-    source: str | None, target: str, kind: str | None = None, flags: int = 0, options: str | None = None
-) -> None:
+def mount(source: str | None, target: str, kind: str | None = None, flags: int = 0, options: str | None = None) -> None:
     """mount(2) in the calling thread's mount namespace (*process*, and everyone who shares the namespace)."""
     ret = lib.pyrt_mount(_path(source), _path(target), _path(kind), flags, _path(options))
     _check(ret, "mount", str(target))

@@ -53,7 +53,7 @@ class Plan:
         return self._add(lib.PYRT_PLAN_OVERLAY, _string(directory) + _string(options))
 
     def mask(self, path: str, *, mode: int = 0, uid: int = 0, gid: int = 0) -> Plan:
-        """Add a directory (mode other than 0) or a whiteout to a layer that the root's options can name as `MASK_PATH`."""
+        """Add a directory (mode other than 0) or a whiteout to a layer that the options can name as `MASK_PATH`."""
         return self._add(lib.PYRT_PLAN_MASK, struct.pack("=III", mode, uid, gid) + _string(path))
 
     def rootfs(self, path: str) -> Plan:

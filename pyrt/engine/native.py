@@ -4,7 +4,7 @@
     launch = NativeEngine(layout).begin(spec)    # prepare: clone, cgroup, veth; go: plan and descriptors
     while not launch.advance(): ...              # the init's reports, as they come in on launch.fileno()
 
-Every step of `begin` has its undo on a stack; a launch that fails anywhere leaves no process, group, link or descriptor.
+Every step of `begin` has its undo on a stack; a launch that fails leaves no process, group, link or descriptor.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from pyrt.errors import NotExecutableError, ProgramNotFoundError, StartError
 class Launch:
     """A container on its way from clone to exec, and what of it the parent holds.
 
-    `stdin_fd`, `stdout_fd`, `stderr_fd` are the parent's ends of its pipes, `terminal_fd` the terminal's master; -1 where
-    there is none. They and the cgroup belong to whoever began the launch, until `abort`.
+    `stdin_fd`, `stdout_fd`, `stderr_fd` are the parent's ends of its pipes, `terminal_fd` the terminal's master; -1
+    where there is none. They and the cgroup belong to whoever began the launch, until `abort`.
     """
 
     def __init__(self, slot: Slot, cgroup: Cgroup) -> None:

@@ -75,7 +75,7 @@ class LaunchSpec:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> LaunchSpec:
-        """Rebuild a spec that `to_json` made. The sender is pyrt itself: a missing field is a bug, not an input error."""
+        """Rebuild a spec that `to_json` made. The sender is pyrt itself: a missing field is a bug, not bad input."""
         root = data["root"]
         return cls(
             **{

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pyrt.durable import sync_directory, write_durably
 from pyrt.errors import ConflictError, ImageError, NotFoundError
 from pyrt.image.archive import MAX_BYTES, MAX_ENTRIES
-from pyrt.durable import sync_directory, write_durably
 from pyrt.image.host import host_image
 from pyrt.image.image import MAX_CONFIGURATION_BYTES, Image, valid_digest, valid_id
 from pyrt.image.layers import Layer, LayerStore

@@ -19,9 +19,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pyrt.durable import sync_directory, write_durably
 from pyrt.errors import ImageError, NotFoundError
 from pyrt.image.archive import MAX_BYTES, MAX_ENTRIES, Unpacked, unpack
-from pyrt.durable import sync_directory, write_durably
 from pyrt.image.image import canonical, valid_digest
 from pyrt.image.removal import remove_tree
 

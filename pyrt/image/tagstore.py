@@ -10,9 +10,9 @@ import re
 import threading
 from pathlib import Path
 
+from pyrt.durable import write_durably
 from pyrt.errors import ConflictError, ImageError, NotFoundError, UsageError
 from pyrt.image import host
-from pyrt.durable import write_durably
 from pyrt.image.graph import Graph
 from pyrt.image.image import Image, valid_digest
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pyrt.image.durable import write_durably
+from pyrt.durable import write_durably
 from pyrt.image.removal import remove_tree
 
 
