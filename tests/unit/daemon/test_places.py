@@ -70,7 +70,7 @@ def test_options() -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [["x"], ["--root", "relative"], ["-H", "nonsense"], ["--nope"], ["--tls"], ["--tlskey", "k"],
+    [["x"], ["--root", "relative"], ["--bridge", "of-many-letters"], ["-H", "nonsense"], ["--nope"], ["--tls"], ["--tlskey", "k"],
      ["--tls", "--tlscacert=a", "--tlscert=b", "--tlskey=c"]],
 )  # fmt: skip
 def test_options_that_make_no_sense(words: list[str]) -> None:
