@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The messages between daemon and supervisor: JSON objects with descriptors, on a SOCK_SEQPACKET socket.
 
-Requests carry `op` and `seq`, replies the same `seq`; what the supervisor says unasked carries `event`. A LaunchSpec may
-be a part of one. A message too large for one packet travels in a memfd, which is then the first of its descriptors.
+Requests carry `op` and `seq`, replies the same `seq`, what the supervisor says unasked `event`. A LaunchSpec may be a
+part of one. A message too large for one packet travels in a memfd, which is then the first of its descriptors.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The cgroup tests on a machine with cgroup v2 alone: a virtual one, booted once for all of them.
 
-What runs inside is test_cgroups.py as it is, guest_cgroup_v2.py, and guest_engine.py, which starts containers there; each
-of their tests is a test here.
+What runs inside is test_cgroups.py as it is, guest_cgroup_v2.py, and guest_engine.py, which starts containers; each of
+their tests is a test here.
 """
 
 from __future__ import annotations
