@@ -71,7 +71,9 @@ FLAGS = (
     Flag("tty", "t", help="Give it a terminal (with -i: Ctrl-P Ctrl-Q detaches)"),
     Flag("env", "e", kind=list, metavar="NAME[=VALUE]", help="Set a variable; NAME alone takes the value it has here"),
     Flag("user", "u", kind=user, metavar="USER[:GROUP]", help="Run as this user: a name from the image, or a number"),
-    Flag("memory", "m", kind=size_bytes, default=0, metavar="BYTES", help="Limit memory; suffixes k, m, g; at least 4m"),
+    Flag(
+        "memory", "m", kind=size_bytes, default=0, metavar="BYTES", help="Limit memory; suffixes k, m, g; at least 4m"
+    ),
     Flag(
         "memory-swap",
         kind=size_or_unlimited,
@@ -79,7 +81,9 @@ FLAGS = (
         metavar="BYTES",
         help="Limit memory and swap together (twice -m if not given; -1: no limit)",
     ),
-    Flag("cpus", kind=cpus, default=0.0, metavar="NUMBER", help="Limit its CPU time to that of so many CPUs, such as 0.5"),
+    Flag(
+        "cpus", kind=cpus, default=0.0, metavar="NUMBER", help="Limit its CPU time to that of so many CPUs, such as 0.5"
+    ),
     Flag("pids-limit", kind=natural, default=0, metavar="NUMBER", help="Limit the number of its processes and threads"),
     Flag(
         "publish",
@@ -95,11 +99,27 @@ FLAGS = (
     Flag("hostname", kind=hostname, metavar="NAME", help="Set its host name (default: the first 12 digits of its id)"),
     Flag("network", kind=network, default="bridge", metavar="|".join(NETWORKS), help="Its network (default: bridge)"),
     Flag("read-only", help="Mount its root file system read-only"),
-    Flag("timeout", kind=duration, default=0.0, metavar="DURATION", help="Kill it when it has run so long: 10 (seconds), 1m30s"),
-    Flag("log-opt", kind=list, metavar="KEY=VALUE", help="Keep this much output: max-size=BYTES (16m), max-file=NUMBER (5)"),
+    Flag(
+        "timeout",
+        kind=duration,
+        default=0.0,
+        metavar="DURATION",
+        help="Kill it when it has run so long: 10 (seconds), 1m30s",
+    ),
+    Flag(
+        "log-opt",
+        kind=list,
+        metavar="KEY=VALUE",
+        help="Keep this much output: max-size=BYTES (16m), max-file=NUMBER (5)",
+    ),
     Flag("cap-add", kind=list, metavar="CAPABILITY", help="Grant a capability, such as NET_RAW; ALL: every one"),
     Flag("cap-drop", kind=list, metavar="CAPABILITY", help="Take a capability away; ALL: every one"),
-    Flag("security-opt", kind=list, metavar="OPTION", help="seccomp=unconfined, seccomp=FILE (a docker profile), no-new-privileges"),
+    Flag(
+        "security-opt",
+        kind=list,
+        metavar="OPTION",
+        help="seccomp=unconfined, seccomp=FILE (a docker profile), no-new-privileges",
+    ),
     Flag("privileged", help="All capabilities, nothing masked, no system call filter: root on this host"),
 )
 MINIMUM = 1

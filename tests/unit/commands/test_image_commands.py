@@ -10,7 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -113,7 +113,7 @@ def test_import_whose_client_leaves(runtime: Any) -> None:
     async def go() -> None:
         session = FakeSession({"-": [b"a", b"wait"]})
         options, arguments = flags.parse("import", import_.FLAGS, ["-", "base"])
-        task = asyncio.ensure_future(import_.run(session, runtime, options, arguments))
+        task = asyncio.ensure_future(import_.run(cast(Any, session), runtime, options, arguments))
         await session.waiting.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -248,7 +248,8 @@ def test_rmi_of_a_damaged_image(runtime: Any) -> None:
     runtime.tags.set("base", "latest", image.id)
     (runtime.root / "images" / f"{image.id}.json").write_bytes(b"{}")
     graph = Graph(runtime.root)
-    again = SimpleNamespace(root=runtime.root, graph=graph, tags=TagStore(runtime.root / "tags.json", graph))
+    tags = TagStore(runtime.root / "tags.json", graph)
+    again = SimpleNamespace(root=runtime.root, graph=graph, tags=tags, departures=runtime.departures)
     assert "is damaged" in call(again, images).stderr
     call(again, rmi, image.id[:16])
     assert os.listdir(runtime.root / "images") == []
