@@ -51,9 +51,10 @@ class Attachment:
         self._listen()
 
     def finish(self) -> None:
-        """The client has been sent everything, and hangs up when it has read that. What it still says counts for nothing.
+        """The client has been sent everything, and hangs up when it has read that.
 
-        (Closing now could cost it the end: TCP resets a connection that is closed with bytes unread.)
+        What it still says counts for nothing. (Closing now could cost it the end: TCP resets a connection that is
+        closed with bytes unread.)
         """
         self._leaving = True
         try:
