@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import struct
 from collections.abc import Callable
@@ -109,7 +110,10 @@ class Attachment:
         elif kind == frames.RESIZE:
             self._target.resize(*struct.unpack(">HH", payload))
         elif kind == frames.SIGNAL:
-            self._target.deliver(*struct.unpack(">I", payload))
+            (number,) = struct.unpack(">I", payload)
+            if not 0 < number < signal.NSIG:
+                raise frames.FrameError(f"{number} is no signal")
+            self._target.deliver(number)
         elif kind == frames.DETACH:
             self._gone()
         else:

@@ -20,11 +20,12 @@ import signal
 import socket
 import time
 from collections.abc import Coroutine, Iterable
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from pyrt.container import launching
 from pyrt.container.channel import Message
-from pyrt.container.config import NAME, Config, Record
+from pyrt.container.config import NAME, Config, Record, verified
 from pyrt.container.container import Container
 from pyrt.container.state import Status, load_exit
 from pyrt.container.supervision import Supervision, SupervisorLostError
@@ -422,6 +423,7 @@ class Runtime:
                 continue
             try:
                 record = Record.load((directory / "config.json").read_bytes())
+                allocation = _load_allocation(record, directory.name)
             except FileNotFoundError:  # the daemon died while making it: nobody was told of it
                 _move_away(directory, self.root / "tmp" / f"{directory.name}.removed", durable=False)
                 continue
@@ -430,8 +432,7 @@ class Runtime:
                 self._add_damaged(directory, str(error))
                 continue
             container = Container(directory, record)
-            if record.network is not None:
-                container.allocation = Allocation.from_record(record.network)
+            container.allocation = allocation
             self.containers[record.id] = container
             if record.name:
                 self._names[record.name] = container
@@ -451,6 +452,20 @@ class Runtime:
         container.state.status = Status.DAMAGED
         container.state.reason = reason
         self.containers[record.id] = container
+
+
+def _load_allocation(record: Record, name: str) -> Allocation | None:
+    """What a record says of the network. Raises PyrtError for a damaged one, and one of another container."""
+    if record.id != name:
+        raise PyrtError("config.json is damaged: it is another container's")
+    if record.network is None:
+        return None
+    try:
+        allocation = verified(Allocation.from_record(record.network))
+        IPv4Address(allocation.address), IPv4Address(allocation.gateway)
+        return allocation
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise PyrtError(f"config.json is damaged: its network: {error!r}") from error
 
 
 def _wait_for_processes(pids: Iterable[int]) -> None:
