@@ -94,7 +94,7 @@ def _contenders(directory: Path, rootfs: Path, scratch: Path, bridge: str, pyrt:
         contenders.floor(program, rootfs, scratch),
         contenders.floor(program, rootfs, scratch, "-v", bridge),
         lambda: engine_start.prepare_and_go(rootfs, scratch),
-        lambda: engine_start.prepare_and_go(rootfs, scratch, network=True),
+        lambda: engine_start.prepare_and_go(rootfs, scratch, bridge=bridge),
         contenders.floor(program, rootfs, scratch, figure="whole"),
         _pyrt(pyrt),
         _pyrt(pyrt, "--network", "none"),

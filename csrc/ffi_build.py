@@ -40,8 +40,8 @@ def library(module: str, name: str, source: str, cdef: str) -> FFI:
 
 namespaces = builder(
     "pyrt.core._namespaces",
-    ["plan.h", "launch.h", "namespaces.h", "netlink.h", "bridge.h", "cgroup.h"],
-    sources=["launch.c", "namespaces.c", "netlink.c", "rtnl.c", "bridge.c", "cgroup.c", "cgroup_device.c"],
+    ["plan.h", "launch.h", "namespaces.h", "netlink.h", "bridge.h", "cgroup.h", "remove.h"],
+    sources=["launch.c", "namespaces.c", "netlink.c", "rtnl.c", "bridge.c", "cgroup.c", "cgroup_device.c", "remove.c"],
 )
 
 nftables = library(

@@ -51,7 +51,7 @@ class Attachment:
         self._listen()
 
     def finish(self) -> None:
-        """The client has been sent everything, and hangs up when it has read that. What it still says counts for nothing.
+        """The client has been sent everything, and hangs up when it has read that. What it says now counts for nothing.
 
         (Closing now could cost it the end: TCP resets a connection that is closed with bytes unread.)
         """

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The messages between daemon and supervisor: JSON objects with descriptors, on a SOCK_SEQPACKET socket.
 
-Requests carry `op` and `seq`, replies the same `seq`; what the supervisor says unasked carries `event`. A message too
-large for one packet travels in a memfd, which is then the first of its descriptors.
+Requests carry `op` and `seq`, replies the same `seq`, what the supervisor says unasked `event`. A LaunchSpec may be a
+part of one. A message too large for one packet travels in a memfd, which is then the first of its descriptors.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import os
 import socket
 from collections.abc import Sequence
 from typing import Any
+
+from pyrt.engine.spec import fields
 
 PACKET_MAX_BYTES = 64 << 10  # well below the kernel's default socket buffer (net.core.wmem_default, 208 KiB)
 FDS_MAX = 250  # of the kernel's 253 (SCM_MAX_FD)
@@ -31,7 +33,7 @@ class Channel:
 
     def send(self, message: Message, fds: Sequence[int] = ()) -> None:
         """Raises OSError when the peer is gone, BlockingIOError when it has not read what was sent before."""
-        data = json.dumps(message, separators=(",", ":")).encode()
+        data = json.dumps(message, default=fields, separators=(",", ":")).encode()
         if len(data) <= PACKET_MAX_BYTES:
             socket.send_fds(self.socket, [data], list(fds), socket.MSG_NOSIGNAL)
             return

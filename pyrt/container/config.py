@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from dataclasses import dataclass
 from typing import Any
 
 from pyrt.engine.limits import Limits
-from pyrt.engine.spec import Volume
+from pyrt.engine.spec import Volume, fields
 from pyrt.errors import PyrtError
 
 SCHEMA = 1
@@ -46,9 +45,6 @@ class Config:
     log_max_bytes: int = LOG_MAX_BYTES
     log_max_files: int = LOG_MAX_FILES
 
-    def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
-
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Config:
         lists = {name: tuple(data[name]) for name in ("cmd", "env", "ports", "cap_add", "cap_drop")}
@@ -70,18 +66,17 @@ class Record:
     network: dict[str, Any] | None = None  # pyrt.network.allocation.Allocation.to_record()
 
     def dump(self) -> bytes:
-        data = dataclasses.asdict(self) | {"schema": SCHEMA, "config": self.config.to_json()}
-        return json.dumps(data, indent=4).encode()
+        return json.dumps(fields(self) | {"schema": SCHEMA}, default=fields).encode()
 
     @classmethod
     def load(cls, data: bytes) -> Record:
         """Raises PyrtError for bytes that are not a record of this schema."""
         try:
-            fields = json.loads(data)
-            schema = fields.pop("schema")
+            values = json.loads(data)
+            schema = values.pop("schema")
             if schema != SCHEMA:
                 raise PyrtError(f"config.json has schema {schema}, and this pyrt knows {SCHEMA}")
-            fields["config"] = Config.from_json(fields["config"])
-            return cls(**fields)
+            values["config"] = Config.from_json(values["config"])
+            return cls(**values)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise PyrtError(f"config.json is damaged: {error!r}") from error

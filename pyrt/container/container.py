@@ -60,14 +60,11 @@ class Container:
 
     def make_directories(self) -> None:
         """Make the container's own layer. Raises OSError; what was made is the caller's to remove."""
-        for path in (
-            self.directory,
-            self.directory / "rw",
-            self.directory / "rw" / "diff",
-            self.directory / "rw" / "work",
-        ):
-            os.mkdir(path, 0o700)
-        os.chmod(self.directory / "rw" / "diff", 0o755)  # it becomes the container's /
+        own = os.fspath(self.directory)
+        for name in ("", "/rw", "/rw/work"):
+            os.mkdir(own + name, 0o700)
+        os.mkdir(own + "/rw/diff")
+        os.chmod(own + "/rw/diff", 0o755)  # it becomes the container's /, whatever the umask
 
     def set_exited(self, record: dict[str, Any]) -> None:
         self.state.set_exited(record)

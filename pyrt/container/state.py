@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a container is in its life, and how it ended. An end that nobody saw is unknown, with the reason, never a number."""
+"""Where a container is in its life, and how it ended. An end nobody saw is unknown, with the reason: never a number."""
 
 from __future__ import annotations
 

@@ -6,18 +6,22 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from pyrt.core._namespaces import lib
+
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def remove_tree(path: Path) -> None:
     """Remove the directory at `path` and everything in it, or the single file. Nothing there is no error.
 
-    Neither recursion nor a path below `path` is used: every directory found is first moved up to `path` itself and
-    emptied there, so a tree nested a hundred thousand deep, which no path can name, costs what a flat one does.
-    Nobody else may be working in the tree.
+    An ordinary tree is removed in C. In one too deep for that neither recursion nor a path below `path` is used: every
+    directory found is first moved up to `path` itself and emptied there, so a tree nested a hundred thousand deep,
+    which no path can name, costs what a flat one does. Nobody else may be working in the tree.
     """
     parent_fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
+        if lib.pyrt_remove_tree(parent_fd, os.fsencode(path.name)) == 0:
+            return
         try:
             top_fd = os.open(path.name, _DIRECTORY, dir_fd=parent_fd)
         except FileNotFoundError:

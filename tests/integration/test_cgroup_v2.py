@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The cgroup tests on a machine with cgroup v2 alone: a virtual one, booted once for all of them.
 
-What runs inside is test_cgroups.py as it is, and guest_cgroup_v2.py; each of their tests is a test here.
+What runs inside is test_cgroups.py as it is, guest_cgroup_v2.py, and guest_engine.py, which starts containers; each of
+their tests is a test here.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, set[str
     """Boot, run everything, and return {test: outcomes} with the whole console output."""
     if REPOSITORY not in Path(machine.__file__).parents:
         pytest.skip("the tests are not run from the repository")
-    files = [REPOSITORY / "tests/integration/test_cgroups.py", HERE / "guest_cgroup_v2.py"]
+    files = [REPOSITORY / "tests/integration/test_cgroups.py", HERE / "guest_cgroup_v2.py", HERE / "guest_engine.py"]
     files += [REPOSITORY / "pyrt/engine", REPOSITORY / "pyrt/core", *(REPOSITORY / "pyrt").glob("*.py")]
     for name in PACKAGES:
         spec = importlib.util.find_spec(name)
@@ -45,9 +46,15 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, set[str
     command = f"""
 cd {REPOSITORY}
 export PYTHONPATH={REPOSITORY}:{site} PYTHONDONTWRITEBYTECODE=1 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1
-{os.path.realpath(sys.executable)} -m pytest -v --no-header --noconftest --assert=plain --tb=short --color=no \\
-    -c /dev/null --rootdir={REPOSITORY} -p no:cacheprovider -W error -o markers=root \\
-    -k "not alone" {files[0]} {files[1]}
+run="{os.path.realpath(sys.executable)} -m pytest -v --no-header --noconftest --assert=plain --tb=short --color=no \\
+    -c /dev/null --rootdir={REPOSITORY} -p no:cacheprovider -W error -o markers=root"
+$run -k "not alone" {files[0]} {files[1]}
+# An initramfs cannot be pivoted away from: containers are started from a copy of it.
+mkdir /copy; mount -t tmpfs copy /copy
+for entry in /*; do case $entry in /copy|/proc|/sys|/dev|/tmp) ;; *) cp -a $entry /copy ;; esac; done
+mkdir /copy/proc /copy/sys /copy/dev /copy/tmp
+for name in proc sys dev; do mount --rbind /$name /copy/$name; done
+chroot /copy sh -c "cd {REPOSITORY} && $run {files[2]}"
 """
     try:
         console = machine.run(command, files=files, work=tmp_path_factory.mktemp("machine"))
@@ -59,7 +66,7 @@ export PYTHONPATH={REPOSITORY}:{site} PYTHONDONTWRITEBYTECODE=1 PYTEST_DISABLE_P
     return results, console
 
 
-@pytest.mark.parametrize("name", names("test_cgroups.py") + names("guest_cgroup_v2.py"))
+@pytest.mark.parametrize("name", names("test_cgroups.py") + names("guest_cgroup_v2.py") + names("guest_engine.py"))
 def test_on_cgroup_v2(outcome, name):
     results, console = outcome
     assert results.get(name) == {"PASSED"}, console
