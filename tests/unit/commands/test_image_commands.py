@@ -114,7 +114,7 @@ def test_import_whose_client_leaves(runtime: Any) -> None:
     async def go() -> None:
         session: Any = FakeSession({"-": [b"a", b"wait"]})
         options, arguments = flags.parse("import", import_.FLAGS, ["-", "base"])
-        task = asyncio.ensure_future(import_.run(session, runtime, options, arguments))
+        task = asyncio.ensure_future(import_.run(cast(Any, session), runtime, options, arguments))
         await session.waiting.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
