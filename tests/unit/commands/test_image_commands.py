@@ -107,7 +107,7 @@ def test_import_refuses(runtime: Any, words: list[str], error: type[PyrtError], 
 
 def test_import_whose_client_leaves(runtime: Any) -> None:
     async def go() -> None:
-        session = FakeSession({"-": [b"a", b"wait"]})
+        session: Any = FakeSession({"-": [b"a", b"wait"]})
         options, arguments = flags.parse("import", import_.FLAGS, ["-", "base"])
         task = asyncio.ensure_future(import_.run(session, runtime, options, arguments))
         await session.waiting.wait()
