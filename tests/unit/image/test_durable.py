@@ -54,8 +54,10 @@ def test_remove_tree_of_any_shape(tmp_path: Path) -> None:
 
 @pytest.fixture
 def abyss(tmp_path: Path) -> Iterator[Path]:
-    """A directory whose end is ten thousand further down. Whatever the test does, nothing is left of it for pytest's own
-    way of removing old directories, which a deep one sends beyond Python's recursion limit in some later run.
+    """A directory whose end is ten thousand further down.
+
+    Whatever the test does, nothing is left of it for pytest's own way of removing the directories of earlier runs,
+    which goes beyond Python's recursion limit.
     """
     top = tmp_path / ("d" * 20)
     try:
