@@ -27,7 +27,7 @@ COMMAND_CHARACTERS = 20
 
 
 async def run(session: Session, runtime: Runtime, options: Options, arguments: list[str]) -> int:
-    containers = [container for container in runtime.list() if options.all or container.state.running]
+    containers = [container for container in runtime.store.list() if options.all or container.state.running]
     width = 64 if options.no_trunc else 16
     if options.quiet:
         await session.out("".join(f"{container.id[:width]}\n" for container in containers))

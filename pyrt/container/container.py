@@ -11,6 +11,7 @@ from typing import Any
 
 from pyrt.container.config import Record
 from pyrt.container.state import State
+from pyrt.durable import sync_directory, write_atomically, write_durably
 from pyrt.network.allocation import Allocation
 
 
@@ -65,6 +66,24 @@ class Container:
             os.mkdir(own + name, 0o700)
         os.mkdir(own + "/rw/diff")
         os.chmod(own + "/rw/diff", 0o755)  # it becomes the container's /, whatever the umask
+
+    def write(self, *, durable: bool = False) -> None:
+        """Write config.json; `durable`: it, its directory and the entry that leads there are on the disk on return."""
+        path, data = self.directory / "config.json", self.record.dump()
+        if durable:
+            write_durably(path, data)
+            sync_directory(self.directory.parent)
+        else:
+            write_atomically(path, data)
+
+    def move(self, target: Path, *, durable: bool = False) -> None:
+        """Move the directory out of the way, if it is there."""
+        try:
+            os.rename(self.directory, target)
+        except FileNotFoundError:
+            return
+        if durable:
+            sync_directory(self.directory.parent)
 
     def set_exited(self, record: dict[str, Any]) -> None:
         self.state.set_exited(record)

@@ -9,12 +9,10 @@ from the supervisor.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import hashlib
 import logging
 import os
-import re
 import secrets
 import select
 import signal
@@ -28,14 +26,12 @@ from pyrt.container.channel import Message
 from pyrt.container.config import NAME, Config, Record
 from pyrt.container.container import Container
 from pyrt.container.state import Status, load_exit
-from pyrt.container.supervision import Supervision, SupervisorLostError
-from pyrt.durable import sync_directory, write_atomically, write_durably
+from pyrt.container.store import ContainerStore
+from pyrt.container.supervision import Supervision, SupervisorLostError, SupervisorSilentError
 from pyrt.engine.seccomp import ProgramCache
 from pyrt.errors import ConflictError, NotFoundError, PyrtError, UsageError
 from pyrt.image.graph import Graph
-from pyrt.image.removal import remove_tree
 from pyrt.image.tagstore import TagStore
-from pyrt.network.allocation import Allocation
 from pyrt.network.manager import NetworkManager
 
 DEFAULT_ROOT = Path("/var/lib/pyrt")
@@ -44,7 +40,6 @@ NETWORK_CHECK_S = 5.0
 REMOVAL_S = 10.0
 DEATH_S = 2.0
 READERS_S = 1.0  # how long a removal waits for those who still read the log
-ID = re.compile(r"[0-9a-f]{64}")
 
 logger = logging.getLogger("pyrt.runtime")
 
@@ -68,18 +63,15 @@ class Runtime:
         self.root = root
         self.run_dir = run_dir
         name = instance_name(root)
-        for directory in ("containers", "tmp", "cache"):
-            (root / directory).mkdir(mode=0o700, exist_ok=True)
+        (root / "cache").mkdir(mode=0o700, exist_ok=True)
+        self.store = ContainerStore(root)
         self.graph = Graph(root)
         self.tags = TagStore(root / "tags.json", self.graph)
         self.network = NetworkManager(bridge or (DEFAULT_BRIDGE if root == DEFAULT_ROOT else name))
         self.programs = ProgramCache(root / "cache" / "seccomp")
-        self.containers: dict[str, Container] = {}
-        self._names: dict[str, Container] = {}
         self._boot_id = boot_id()
         self._tasks: set[asyncio.Task[None]] = set()
         self._watching: asyncio.Future[None] | None = None
-        self._removals: set[asyncio.Task[None]] = set()
         self._departing: dict[Container, asyncio.Task[None]] = {}
         self._supervision = Supervision(
             root, run_dir, cgroup_parent=name, on_event=self._on_event, on_lost=self._on_supervisor_lost
@@ -87,7 +79,8 @@ class Runtime:
 
     async def start(self) -> None:
         """Load what is there, find the supervisor, and agree with it on what runs."""
-        await asyncio.to_thread(self._load)
+        await asyncio.to_thread(self.store.load)
+        await asyncio.to_thread(self.graph.collect)
         await self._supervision.connect()
         await self._reconcile()
         live = {c.id: c.allocation for c in self.containers.values() if c.state.running and c.allocation}
@@ -107,22 +100,14 @@ class Runtime:
         """Take in what the supervisor has said: a client that saw a container end finds every command knowing it."""
         self._supervision.poll()
 
-    # --- finding ---
+    @property
+    def containers(self) -> dict[str, Container]:
+        """All containers by id."""
+        return self.store.by_id
 
     def get(self, name: str) -> Container:
         """Find a container by name, id, or unique beginning of an id. Raises NotFoundError, ConflictError."""
-        if container := self._names.get(name) or self.containers.get(name):
-            return container
-        found = [container for id, container in self.containers.items() if id.startswith(name)] if name else []
-        if len(found) > 1:
-            raise ConflictError(f"{name} is the beginning of {len(found)} containers' ids: give more of it")
-        if not found:
-            raise NotFoundError(f"No such container: {name}")
-        return found[0]
-
-    def list(self) -> list[Container]:
-        """All containers, newest first."""
-        return sorted(self.containers.values(), key=lambda container: container.record.created_at, reverse=True)
+        return self.store.get(name)
 
     # --- running ---
 
@@ -134,19 +119,19 @@ class Runtime:
         Returns when its program runs, and it is safe on disk unless it is one that is removed at its end. Raises
         PyrtError; nothing of the container is left then.
         """
-        task = asyncio.ensure_future(self._run(config, name, size, client))
         # A caller that is cancelled (its client hung up) must not leave half a start behind: this goes on to an end.
-        return await asyncio.shield(task)
+        return await asyncio.shield(self._run(config, name, size, client))
 
     async def _run(self, config: Config, name: str, size: tuple[int, int], client: socket.socket | None) -> Container:
         container = await self._create(config, name)
         try:
-            durable = None if config.auto_remove else asyncio.ensure_future(asyncio.to_thread(_sync_record, container))
+            durable = (
+                None if config.auto_remove else asyncio.ensure_future(asyncio.to_thread(container.write, durable=True))
+            )
             await self._launch(container, size, client)
             if durable is not None:
                 await durable
         except BaseException:
-            self._release_network(container)
             await self._discard(container)
             raise
         return container
@@ -159,8 +144,7 @@ class Runtime:
                 raise PyrtError(f"Error creating container: {error.strerror}: {error.filename or ''}") from error
         # What has just ended or been removed may still be on its way off the disk.
         await self.departures()
-        if self._removals:
-            await asyncio.wait(self._removals, timeout=REMOVAL_S)
+        await self.store.removals(REMOVAL_S)
         try:
             return await self._make(config, name)
         except OSError as error:
@@ -170,7 +154,7 @@ class Runtime:
         image = self.tags.lookup_image(config.image)
         if name and not NAME.fullmatch(name):
             raise UsageError(f"container name {name!r}: use letters, digits, and _ . - after the first, at most 63")
-        if name in self._names:
+        if name:
             await self._wait_for_name(name)
         record = Record(
             id=secrets.token_hex(32),
@@ -181,30 +165,27 @@ class Runtime:
             image_name=config.image,
             config=config,
         )
-        container = Container(self.root / "containers" / record.id, record)
+        container = self.store.add(record)  # before the next await: a name is given once, and its image stays
         container.starting = True
-        if name:
-            self._names[name] = container  # before the first await: a name is given once
         try:
             if config.network == "bridge":
                 container.allocation = self.network.allocate(record.id, config.ports)
                 container.set_network(container.allocation.to_record())
             container.make_directories()
-            write_atomically(container.directory / "config.json", container.record.dump())
+            container.write()
         except BaseException:
-            self._release_network(container)
             await self._discard(container)
             raise
-        self.containers[container.id] = container
         return container
 
     async def _wait_for_name(self, name: str) -> None:
         """A container that is on its way out frees its name in a moment; any other keeps it."""
-        holder = self._names[name]
+        holder = self.store.holder(name)
         if holder in self._departing:
             await self.departures()
-            if name not in self._names:
-                return
+            holder = self.store.holder(name)
+        if holder is None:
+            return
         raise ConflictError(f"the name {name} is taken by container {holder.id[:16]}: remove it or use another name")
 
     async def _launch(self, container: Container, size: tuple[int, int], client: socket.socket | None) -> None:
@@ -229,6 +210,9 @@ class Runtime:
         }
         try:
             reply = await self._supervision.ask("start", request, fds)
+        except SupervisorSilentError:
+            self._supervision.tell("abandon", {"id": container.id})
+            raise
         finally:
             for reserved in sockets:  # the supervisor has its own now, or the start has failed
                 reserved.close()
@@ -323,7 +307,6 @@ class Runtime:
             if container.state.running:
                 container.set_lost("the supervisor ended")
             container.closed.set()
-            self._release_network(container)
             await self._discard(container)
             return
         container.closed.set()
@@ -361,6 +344,9 @@ class Runtime:
 
     async def remove(self, container: Container, *, force: bool = False) -> None:
         """Remove a container. A running one is an error, unless force: then it is killed first."""
+        await asyncio.shield(self._remove(container, force=force))  # once begun, it is not left half done
+
+    async def _remove(self, container: Container, *, force: bool) -> None:
         if force:
             await container.started()
         if container.active:
@@ -374,7 +360,6 @@ class Runtime:
             await container.ended()
         if container.state.status is Status.EXITED:
             await self._wait_for_readers(container)
-        self._release_network(container)
         await self._discard(container)
 
     @staticmethod
@@ -396,66 +381,15 @@ class Runtime:
     def _release_network(self, container: Container) -> None:
         allocation, container.allocation = container.allocation, None
         if allocation is not None:
-            self.network.release(container.id, allocation)
+            try:
+                self.network.release(container.id, allocation)
+            except PyrtError as error:  # what could not be taken down now goes with the next repair
+                logger.error("container %s: %s", container.label, error)
 
     async def _discard(self, container: Container) -> None:
-        """Take the container out of the books and off the disk. Its name is free when this returns; harmless twice."""
-        if container.discarded:
-            return
-        container.discarded = True
-        container.starting = False
-        container.wake()
-        trash = self.root / "tmp" / f"{container.id}.removed"
-        try:
-            if container.record.config.auto_remove:
-                _move_away(container.directory, trash)
-            else:
-                await asyncio.to_thread(_move_away_durably, container.directory, trash)
-        finally:
-            self.containers.pop(container.id, None)
-            if self._names.get(container.name) is container:
-                del self._names[container.name]
-        removal = self._spawn(asyncio.to_thread(remove_tree, trash))
-        self._removals.add(removal)
-        removal.add_done_callback(self._removals.discard)
-
-    # --- loading ---
-
-    def _load(self) -> None:
-        for directory in (self.root / "containers").iterdir():
-            if not ID.fullmatch(directory.name):
-                continue
-            try:
-                record = Record.load((directory / "config.json").read_bytes())
-            except FileNotFoundError:  # the daemon died while making it: nobody was told of it
-                _move_away(directory, self.root / "tmp" / f"{directory.name}.removed")
-                continue
-            except (PyrtError, OSError) as error:
-                logger.error("container %s: %s", directory.name[:16], error)
-                self._add_damaged(directory, str(error))
-                continue
-            container = Container(directory, record)
-            if record.network is not None:
-                container.allocation = Allocation.from_record(record.network)
-            self.containers[record.id] = container
-            if record.name:
-                self._names[record.name] = container
-        self.graph.collect()
-
-    def _add_damaged(self, directory: Path, reason: str) -> None:
-        record = Record(
-            id=directory.name,
-            name="",
-            created_at=directory.stat().st_mtime,
-            boot_id="",
-            image_id="",
-            image_name="",
-            config=Config(image="", cmd=()),
-        )
-        container = Container(directory, record)
-        container.state.status = Status.DAMAGED
-        container.state.reason = reason
-        self.containers[record.id] = container
+        """Undo everything that was done for a container. Harmless twice."""
+        self._release_network(container)
+        await self.store.discard(container)
 
 
 def _wait_for_processes(pids: Iterable[int]) -> None:
@@ -469,19 +403,3 @@ def _wait_for_processes(pids: Iterable[int]) -> None:
             select.select([pidfd], [], [], DEATH_S)
         finally:
             os.close(pidfd)
-
-
-def _sync_record(container: Container) -> None:
-    """Put a new container on the disk for good: its record, its directory, and the entry that leads to it."""
-    write_durably(container.directory / "config.json", container.record.dump())
-    sync_directory(container.directory.parent)
-
-
-def _move_away(directory: Path, trash: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.rename(directory, trash)
-
-
-def _move_away_durably(directory: Path, trash: Path) -> None:
-    _move_away(directory, trash)
-    sync_directory(directory.parent)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import itertools
 import logging
@@ -27,6 +28,10 @@ ANSWER_S = 30.0  # a start that takes longer than this hangs in the kernel (a de
 
 class SupervisorLostError(PyrtError):
     """The supervisor ended, and the containers with it."""
+
+
+class SupervisorSilentError(PyrtError):
+    """The supervisor has not answered in time; what was asked may still happen."""
 
 
 class Supervision:
@@ -157,6 +162,12 @@ class Supervision:
             self._channel.close()
             self._channel = None
 
+    def tell(self, op: str, message: Message) -> None:
+        """Send a request whose reply nobody waits for."""
+        if self._channel is not None:
+            with contextlib.suppress(OSError):
+                self._channel.send({**message, "op": op, "seq": next(self._sequence)})
+
     async def ask(self, op: str, message: Message, fds: Sequence[int] = ()) -> Message:
         """Send a request and wait for its reply. Raises the PyrtError that the supervisor answered with."""
         if self._channel is None:
@@ -169,7 +180,7 @@ class Supervision:
             self._channel.send({**message, "op": op, "seq": sequence}, fds)
             reply = await asyncio.wait_for(future, ANSWER_S)
         except TimeoutError:
-            raise PyrtError(f"the supervisor has not answered for {ANSWER_S:.0f} s") from None
+            raise SupervisorSilentError(f"the supervisor has not answered for {ANSWER_S:.0f} s") from None
         except OSError as error:
             raise SupervisorLostError(f"the supervisor cannot be reached: {error.strerror}") from error
         finally:

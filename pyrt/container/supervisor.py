@@ -9,6 +9,7 @@ of it. With no container and no daemon it ends by itself.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -77,7 +78,7 @@ class Supervisor:
         self._engine = NativeEngine(self._layout)
         self._containers: dict[str, RunningContainer] = {}
         self._by_log: dict[broadcast.Log, RunningContainer] = {}
-        self._starting = 0
+        self._starting: dict[str, Launch] = {}
         self._ending = False
         self._daemon: Channel | None = None
 
@@ -160,6 +161,7 @@ class Supervisor:
             "start": self._start,
             "stop": self._stop,
             "signal": self._signal,
+            "abandon": self._abandon,
             "follow": self._follow,
             "list": self._list,
         }.get(request["op"])
@@ -202,6 +204,15 @@ class Supervisor:
         self._get(request).deliver(request["signal"])
         return {}
 
+    def _abandon(self, request: Message, fds: list[int]) -> Message:
+        """Nobody waits for this start any more: end it, wherever it is."""
+        if launch := self._starting.get(request["id"]):
+            with contextlib.suppress(ProcessLookupError):
+                launch.slot.signal(signal.SIGKILL)
+        elif container := self._containers.get(request["id"]):
+            container.deliver(signal.SIGKILL)
+        return {}
+
     def _stop(self, request: Message, fds: list[int]) -> Message:
         self._get(request).stop(signal.SIGTERM, request["grace"])
         return {}
@@ -223,7 +234,7 @@ class Supervisor:
         client = socket.socket(fileno=fds.pop(0)) if request["attach"] else None
         reservations = fds[:]
         fds.clear()
-        self._starting += 1
+        self._starting[spec.id] = launch
         self._loop.watch(launch.fileno(), READ, lambda: self._advance(request, spec, launch, log, client, reservations))
 
     def _open_log(self, container_id: str, request: Message) -> broadcast.Log:
@@ -251,7 +262,7 @@ class Supervisor:
                 return
         except StartError as error:
             self._loop.unwatch(launch.fileno())
-            self._starting -= 1
+            del self._starting[spec.id]
             launch.abort()
             log.close()
             for reserved in reservations:
@@ -261,7 +272,7 @@ class Supervisor:
             self._refuse(request, error)
             return
         self._loop.unwatch(launch.fileno())
-        self._starting -= 1
+        del self._starting[spec.id]
         container = RunningContainer(
             self._loop,
             launch,

@@ -136,7 +136,9 @@ class Slot:
     def go(self, plan: Plan | bytes, fds: Sequence[int] = ()) -> None:
         """Send the plan and the descriptors it speaks of (borrowed). Returns at once; `report` tells how it went."""
         data = bytes(plan)
-        _check(lib.pyrt_launch_go(self.socket_fd, data, len(data), list(fds), len(fds)), "plan")
+        ret = lib.pyrt_launch_go(self.socket_fd, data, len(data), list(fds), len(fds))
+        if ret not in (-errno.EPIPE, -errno.ECONNRESET):  # an init that has ended: its last report says why
+            _check(ret, "plan")
 
     def report(self, *, wait: bool = True) -> Report | None:
         """Receive the init's next report; None at the end of the socket.

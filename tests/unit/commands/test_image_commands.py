@@ -54,7 +54,12 @@ class FakeSession:
 def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr("pyrt.image.layers.unpack", fake_unpack)
     graph = Graph(tmp_path)
-    return SimpleNamespace(root=tmp_path, graph=graph, tags=TagStore(tmp_path / "tags.json", graph), containers={})
+    tags = TagStore(tmp_path / "tags.json", graph)
+    return SimpleNamespace(root=tmp_path, graph=graph, tags=tags, containers={}, departures=nothing_departs)
+
+
+async def nothing_departs() -> None:
+    pass
 
 
 def call(runtime: Any, command: ModuleType, *words: str, files: dict[str, list[bytes]] | None = None) -> FakeSession:
@@ -244,7 +249,8 @@ def test_rmi_of_a_damaged_image(runtime: Any) -> None:
     runtime.tags.set("base", "latest", image.id)
     (runtime.root / "images" / f"{image.id}.json").write_bytes(b"{}")
     graph = Graph(runtime.root)
-    again = SimpleNamespace(root=runtime.root, graph=graph, tags=TagStore(runtime.root / "tags.json", graph))
+    tags = TagStore(runtime.root / "tags.json", graph)
+    again = SimpleNamespace(root=runtime.root, graph=graph, tags=tags, departures=nothing_departs)
     assert "is damaged" in call(again, images).stderr
     call(again, rmi, image.id[:16])
     assert os.listdir(runtime.root / "images") == []

@@ -87,7 +87,7 @@ def test_a_command_gets_runtime_options_and_arguments(table: Commands) -> None:
     ("way", "text", "code"),
     [
         ("missing", "No such container: x", 125),
-        ("program", "exec: /nope: No such file or directory", 127),
+        ("program", "Unable to locate /nope", 127),
         ("bug", "internal error: KeyError: 'bug'", 125),
         ("exit", "internal error: SystemExit: 0", 125),
         ("broken", "internal error: of somebody else", 125),

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ContainerStore: the containers of a root, by id and by name, and their directories on the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from pyrt.container.config import Config, Record, verified
+from pyrt.container.container import Container
+from pyrt.container.state import Status
+from pyrt.errors import ConflictError, NotFoundError, PyrtError
+from pyrt.image.removal import remove_tree
+from pyrt.network.allocation import Allocation
+
+ID = re.compile(r"[0-9a-f]{64}")
+
+logger = logging.getLogger("pyrt.runtime")
+
+
+class ContainerStore:
+    """What the daemon knows of its containers. `load` may run in a thread; the rest belongs to the event loop."""
+
+    def __init__(self, root: Path) -> None:
+        self._directory = root / "containers"
+        self._trash = root / "tmp"
+        for directory in (self._directory, self._trash):
+            directory.mkdir(mode=0o700, exist_ok=True)
+        self.by_id: dict[str, Container] = {}
+        self._names: dict[str, Container] = {}
+        self._removals: set[asyncio.Task[None]] = set()
+
+    def get(self, name: str) -> Container:
+        """Find a container by name, id, or unique beginning of an id. Raises NotFoundError, ConflictError."""
+        if container := self._names.get(name) or self.by_id.get(name):
+            return container
+        found = [container for id, container in self.by_id.items() if id.startswith(name)] if name else []
+        if len(found) > 1:
+            raise ConflictError(f"{name} is the beginning of {len(found)} containers' ids: give more of it")
+        if not found:
+            raise NotFoundError(f"No such container: {name}")
+        return found[0]
+
+    def list(self) -> list[Container]:
+        """All containers, newest first."""
+        return sorted(self.by_id.values(), key=lambda container: container.record.created_at, reverse=True)
+
+    def holder(self, name: str) -> Container | None:
+        return self._names.get(name)
+
+    def add(self, record: Record) -> Container:
+        """Take a new container into the books; its name, which must be free, is its own from now on."""
+        container = Container(self._directory / record.id, record)
+        self.by_id[record.id] = container
+        if record.name:
+            self._names[record.name] = container
+        return container
+
+    async def discard(self, container: Container) -> None:
+        """Take a container out of the books and off the disk. Harmless twice.
+
+        Its name is free when this returns, and it will not come back after a power cut (one that is removed at its end
+        would not anyway); its files go in the background.
+        """
+        if container.discarded:
+            return
+        container.discarded = True
+        container.starting = False
+        container.wake()
+        trash = self._trash / f"{container.id}.removed"
+        try:
+            if container.record.config.auto_remove:
+                container.move(trash)
+            else:
+                await asyncio.to_thread(container.move, trash, durable=True)
+        finally:
+            self.by_id.pop(container.id, None)
+            if self._names.get(container.name) is container:
+                del self._names[container.name]
+        removal = asyncio.get_running_loop().create_task(asyncio.to_thread(remove_tree, trash))
+        self._removals.add(removal)
+        removal.add_done_callback(self._removals.discard)
+
+    async def removals(self, timeout_s: float) -> None:
+        """Wait until the files of what was discarded are gone."""
+        if self._removals:
+            await asyncio.wait(self._removals, timeout=timeout_s)
+
+    def load(self) -> None:
+        """Read every container's record. One that cannot be read is listed as damaged, and keeps no other from it."""
+        for directory in self._directory.iterdir():
+            if not ID.fullmatch(directory.name):
+                continue
+            try:
+                record = Record.load((directory / "config.json").read_bytes())
+                if record.id != directory.name:
+                    raise PyrtError("config.json is damaged: it is another container's")
+                allocation = _load_allocation(record)
+            except FileNotFoundError:  # the daemon died while making it: nobody was told of it
+                os.rename(directory, self._trash / f"{directory.name}.removed")
+                remove_tree(self._trash / f"{directory.name}.removed")
+                continue
+            except (PyrtError, OSError) as error:
+                logger.error("container %s: %s", directory.name[:16], error)
+                self._add_damaged(directory, str(error))
+                continue
+            self.add(record).allocation = allocation
+
+    def _add_damaged(self, directory: Path, reason: str) -> None:
+        config = Config(image="", cmd=())
+        created_at = directory.stat().st_mtime
+        container = self.add(
+            Record(
+                id=directory.name, name="", created_at=created_at, boot_id="", image_id="", image_name="", config=config
+            )
+        )
+        container.state.status = Status.DAMAGED
+        container.state.reason = reason
+
+
+def _load_allocation(record: Record) -> Allocation | None:
+    """What a record says of the network. Raises PyrtError for a damaged one."""
+    if record.network is None:
+        return None
+    try:
+        allocation = verified(Allocation.from_record(record.network))
+        IPv4Address(allocation.address), IPv4Address(allocation.gateway)
+        return allocation
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise PyrtError(f"config.json is damaged: its network: {error!r}") from error
