@@ -30,7 +30,7 @@ int signals_open(int forward, int terminal)
         sigaddset(&set, SIGCONT);
     }
     sigprocmask(SIG_BLOCK, &set, NULL);
-    int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    int fd = above_stdio(signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
     if (fd < 0)
         sigprocmask(SIG_UNBLOCK, &set, NULL);
     return fd;

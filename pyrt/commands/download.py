@@ -62,7 +62,8 @@ def _fetch(url: str, notice: Callable[[str], None]) -> Iterator[bytes]:
             reason = str(error.reason).partition("\n")[0]  # urllib's text on redirects has several lines
             raise ImageError(f"{_shown(url)} answered {error.code} {reason}") from error
     except urllib.error.URLError as error:
-        raise ImageError(f"{_shown(url)} cannot be fetched: {error.reason}") from error
+        cause = error.reason.strerror if isinstance(error.reason, OSError) else None
+        raise ImageError(f"{_shown(url)} cannot be fetched: {cause or error.reason}") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise ImageError(f"{_shown(url)} cannot be fetched: {error or type(error).__name__}") from error
 

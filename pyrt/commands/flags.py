@@ -19,6 +19,7 @@ _FALSE = frozenset(("0", "f", "false", "no"))
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)([kmgtp]?)(i?b)?", re.ASCII | re.IGNORECASE)
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|us|s|m|h|d)", re.ASCII)
+_SPELLING_COLUMNS = 32
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -203,11 +204,13 @@ def usage(verb: str, command: Command) -> str:
     text = f"Usage: pyrt {verb} {command.USAGE}".rstrip() + f"\n\n{summary(command)}\n"
     if flags:
         spellings = [_spelling(flag) for flag in flags]
-        width = min(32, max(len(spelling) for spelling in spellings))
-        text += "\n" + "".join(
-            f"  {spelling:<{width}}  {flag.help}".rstrip() + "\n"
-            for flag, spelling in zip(flags, spellings, strict=True)
-        )
+        width = max(len(spelling) for spelling in spellings if len(spelling) <= _SPELLING_COLUMNS)
+        text += "\n"
+        for flag, spelling in zip(flags, spellings, strict=True):
+            if len(spelling) > width:  # too long for its column: the help goes below
+                text += f"  {spelling}\n"
+                spelling = ""
+            text += f"  {spelling:<{width}}  {flag.help}".rstrip() + "\n"
     return text
 
 

@@ -12,18 +12,20 @@ if TYPE_CHECKING:
     from pyrt.daemon.session import Session
 
 USAGE = "[COMMAND]"
+MAXIMUM = 1
 NEEDS_RUNTIME = False
 
 _OPTIONS = """\
 Options before the command:
-  -H, --host ADDRESS   The daemon: unix://PATH or tcp://HOST:PORT (PYRT_HOST)
-      --root DIR       Where images and containers are kept (PYRT_ROOT, /var/lib/pyrt)
-      --run-dir DIR    Sockets and what is live (PYRT_RUN_DIR, /run/pyrt)
-      --bridge NAME    The containers' bridge, for a daemon that is started
+  -H, --host ADDRESS   Talk to the daemon at unix:///PATH or tcp://HOST:PORT (PYRT_HOST)
+      --run-dir DIR    Talk to the daemon whose sockets are here (PYRT_RUN_DIR, /run/pyrt)
   -d, --daemon         Be the daemon, in the foreground; -H may be repeated
-  -D, --debug          A daemon that is started logs more
       --tls --tlscacert FILE --tlscert FILE --tlskey FILE
                        Authenticate both sides of tcp://
+For a daemon that is started (a command starts one where there is none):
+      --root DIR       Keep images and containers here (PYRT_ROOT, /var/lib/pyrt)
+      --bridge NAME    Use this bridge for the containers
+  -D, --debug          Log more
 
 'pyrt COMMAND --help' shows how a command is used.
 """

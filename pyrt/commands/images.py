@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""List images"""
+"""List images, or those of one repository"""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from pyrt.container.runtime import Runtime
     from pyrt.daemon.session import Session
 
-USAGE = "[OPTIONS] [NAME]"
+USAGE = "[OPTIONS] [REPOSITORY]"
+MAXIMUM = 1
 FLAGS = (
     Flag("all", "a", help="Also show images without a name from which others were made"),
-    Flag("quiet", "q", help="Only show ids"),
-    Flag("no-trunc", help="Show ids in full"),
+    Flag("quiet", "q", help="Show only ids"),
+    Flag("no-trunc", help="Show ids in full: 64 digits, not 16"),
 )
 HEADINGS = ("REPOSITORY", "TAG", "ID", "CREATED", "PARENT")
 

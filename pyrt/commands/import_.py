@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Create an image from a tar archive of a root file system"""
+"""Make an image of a root file system in a tar archive"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pyrt.commands.download import download
 from pyrt.commands.feed import Feed
-from pyrt.commands.flags import Flag
+from pyrt.commands.flags import Flag, shown
 from pyrt.errors import UsageError
 from pyrt.image.tagstore import DEFAULT_TAG, validate
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pyrt.image.image import Image
 
 USAGE = "[OPTIONS] FILE|URL|- [REPOSITORY [TAG]]"
-FLAGS = (Flag("comment", kind=str, default="", metavar="TEXT", help="Say what the image is"),)
-MINIMUM = 1
+FLAGS = (Flag("comment", kind=str, default="", metavar="TEXT", help="Say what it is; kept in the image"),)
+MINIMUM, MAXIMUM = 1, 3
 
 
 async def run(session: Session, runtime: Runtime, options: Options, arguments: list[str]) -> int:
@@ -31,10 +31,10 @@ async def run(session: Session, runtime: Runtime, options: Options, arguments: l
     Whatever contains "://" is a URL, which the daemon fetches; everything else is a file on the client's side, "-"
     its standard input. The archive may be compressed.
     """
-    if len(arguments) > 3:
-        raise UsageError("import takes a source, a repository and a tag; see 'pyrt import --help'")
-    source, repository, tag = (*arguments, "", "")[:3] if len(arguments) < 3 else arguments
+    source, repository, tag = (*arguments, "", "")[:3]
     if len(arguments) > 1:
+        if ":" in repository:
+            raise UsageError(f"Illegal repository name: {shown(repository)}; a tag is an argument of its own")
         validate(repository, tag or DEFAULT_TAG)
     if "://" in source:
         loop = asyncio.get_running_loop()

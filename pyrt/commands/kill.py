@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Send running containers a signal, SIGKILL if none is named"""
+"""Send running containers a signal: SIGKILL, or another"""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FLAGS = (
         kind=signal_number,
         default=signal.SIGKILL,
         metavar="SIGNAL",
-        help="The signal, by name or number",
+        help="The signal, by name or number: TERM, SIGTERM, 15",
     ),
 )
 MINIMUM = 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Show the output of a container"""
+"""Show the output of a container, running or not"""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from pyrt.daemon.session import Session
 
 USAGE = "[OPTIONS] CONTAINER"
-FLAGS = (Flag("follow", "f", help="Go on until the container ends"),)
-MINIMUM = 1
+FLAGS = (Flag("follow", "f", help="Go on with what it writes until it ends"),)
+MINIMUM = MAXIMUM = 1
 BLOCK_BYTES = 1 << 20
 
 

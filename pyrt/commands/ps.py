@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""List containers"""
+"""List containers: those that run, or all"""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from pyrt.daemon.session import Session
 
 USAGE = "[OPTIONS]"
+MAXIMUM = 0
 FLAGS = (
-    Flag("all", "a", help="Also show containers that do not run"),
-    Flag("quiet", "q", help="Only show ids"),
+    Flag("all", "a", help="Also those that do not run any more"),
+    Flag("quiet", "q", help="Show only ids"),
     Flag("no-trunc", help="Show ids and commands in full"),
 )
 # Docker 0.1.0's columns, then ours: what a script finds by position stays where it was.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Remove containers"""
+"""Remove containers, their output and what they wrote"""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pyrt.daemon.session import Session
 
 USAGE = "[OPTIONS] CONTAINER..."
-FLAGS = (Flag("force", "f", help="Kill a container that is running"),)
+FLAGS = (Flag("force", "f", help="Also running ones, which are killed first"),)
 MINIMUM = 1
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pyrt.container.runtime import Runtime
     from pyrt.daemon.session import Session
 
-USAGE = "IMAGE [IMAGE...]"
+USAGE = "IMAGE..."
 FLAGS: tuple[Flag, ...] = ()
 MINIMUM = 1
 

@@ -31,7 +31,10 @@ def network(text: str) -> str:
 
 
 def cpus(text: str) -> float:
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
     if not 0 < number < 1e6:
         raise UsageError("expected a number of CPUs such as 0.5 or 2")
     return number
@@ -63,41 +66,61 @@ def user(text: str) -> str:
 
 USAGE = "[OPTIONS] IMAGE [COMMAND [ARG...]]"
 FLAGS = (
-    Flag("detach", "d", help="Leave the container running in the background and print its id"),
-    Flag("interactive", "i", help="Keep stdin open and send it what arrives on the client's"),
-    Flag("tty", "t", help="Give it a terminal"),
-    Flag("env", "e", kind=list, metavar="NAME[=VALUE]", help="Set a variable; without a value, the client's"),
-    Flag("user", "u", kind=user, metavar="USER[:GROUP]", help="Run as this user of the image"),
-    Flag("memory", "m", kind=size_bytes, default=0, metavar="BYTES", help="Limit memory (suffixes k, m, g)"),
+    Flag("detach", "d", help="Run it in the background and print its id"),
+    Flag("interactive", "i", help="Pass this command's stdin on to it; else its stdin is empty"),
+    Flag("tty", "t", help="Give it a terminal (with -i: Ctrl-P Ctrl-Q detaches)"),
+    Flag("env", "e", kind=list, metavar="NAME[=VALUE]", help="Set a variable; NAME alone takes the value it has here"),
+    Flag("user", "u", kind=user, metavar="USER[:GROUP]", help="Run as this user: a name from the image, or a number"),
+    Flag(
+        "memory", "m", kind=size_bytes, default=0, metavar="BYTES", help="Limit memory; suffixes k, m, g; at least 4m"
+    ),
     Flag(
         "memory-swap",
         kind=size_or_unlimited,
         default=0,
         metavar="BYTES",
-        help="Limit memory and swap together; -1: swap without limit",
+        help="Limit memory and swap together (twice -m if not given; -1: no limit)",
     ),
-    Flag("cpus", kind=cpus, default=0.0, metavar="NUMBER", help="Limit CPU time to this many CPUs"),
-    Flag("pids-limit", kind=natural, default=0, metavar="NUMBER", help="Limit the number of processes"),
+    Flag(
+        "cpus", kind=cpus, default=0.0, metavar="NUMBER", help="Limit its CPU time to that of so many CPUs, such as 0.5"
+    ),
+    Flag("pids-limit", kind=natural, default=0, metavar="NUMBER", help="Limit the number of its processes and threads"),
     Flag(
         "publish",
         "p",
         kind=list,
-        metavar="[[ADDRESS:]HOST:]PORT[/PROTOCOL]",
-        help="Make a port reachable through the host",
+        metavar="[[ADDRESS:]HOSTPORT:]PORT[/tcp|/udp]",
+        help="Make PORT reachable as HOSTPORT of this host (a free one if not given)",
     ),
-    Flag("volume", "v", kind=list, metavar="SOURCE:TARGET[:ro]", help="Mount a file or directory of the host"),
-    Flag("workdir", "w", kind=absolute, metavar="DIRECTORY", help="Start in this directory"),
-    Flag("rm", help="Remove the container when it ends"),
-    Flag("name", kind=container_name, metavar="NAME", help="Name the container"),
-    Flag("hostname", kind=hostname, metavar="NAME", help="Set its host name"),
-    Flag("network", kind=network, default="bridge", metavar="|".join(NETWORKS), help="Choose its network"),
-    Flag("read-only", help="Mount its root read-only"),
-    Flag("timeout", kind=duration, default=0.0, metavar="DURATION", help="Kill it after this time (10, 1m30s)"),
-    Flag("log-opt", kind=list, metavar="KEY=VALUE", help="max-size=BYTES, max-file=NUMBER: how much output is kept"),
-    Flag("cap-add", kind=list, metavar="CAPABILITY", help="Grant a capability (ALL: every one)"),
-    Flag("cap-drop", kind=list, metavar="CAPABILITY", help="Take a capability away (ALL: every one)"),
-    Flag("security-opt", kind=list, metavar="OPTION", help="seccomp=unconfined|FILE, no-new-privileges"),
-    Flag("privileged", help="Confine it by its namespaces only"),
+    Flag("volume", "v", kind=list, metavar="SOURCE:TARGET[:ro]", help="Mount a file or directory of this host"),
+    Flag("workdir", "w", kind=absolute, metavar="DIRECTORY", help="Start in this directory of the container"),
+    Flag("rm", help="Remove the container, and its output, when it ends"),
+    Flag("name", kind=container_name, metavar="NAME", help="Name it, for use wherever an id is wanted"),
+    Flag("hostname", kind=hostname, metavar="NAME", help="Set its host name (default: the first 12 digits of its id)"),
+    Flag("network", kind=network, default="bridge", metavar="|".join(NETWORKS), help="Its network (default: bridge)"),
+    Flag("read-only", help="Mount its root file system read-only"),
+    Flag(
+        "timeout",
+        kind=duration,
+        default=0.0,
+        metavar="DURATION",
+        help="Kill it when it has run so long: 10 (seconds), 1m30s",
+    ),
+    Flag(
+        "log-opt",
+        kind=list,
+        metavar="KEY=VALUE",
+        help="Keep this much output: max-size=BYTES (16m), max-file=NUMBER (5)",
+    ),
+    Flag("cap-add", kind=list, metavar="CAPABILITY", help="Grant a capability, such as NET_RAW; ALL: every one"),
+    Flag("cap-drop", kind=list, metavar="CAPABILITY", help="Take a capability away; ALL: every one"),
+    Flag(
+        "security-opt",
+        kind=list,
+        metavar="OPTION",
+        help="seccomp=unconfined, seccomp=FILE (a docker profile), no-new-privileges",
+    ),
+    Flag("privileged", help="All capabilities, nothing masked, no system call filter: root on this host"),
 )
 MINIMUM = 1
 
@@ -124,6 +147,8 @@ async def make_config(session: Session, image: Image, options: Options, argument
     command = tuple(arguments[1:]) or (*image.entrypoint, *image.command)
     if not command:
         raise UsageError("Command not specified")
+    if options.publish and options.network != "bridge":
+        raise UsageError(f"-p publishes ports of the bridge network; --network {options.network} has none to publish")
     if 0 < options.memory < LEAST_MEMORY_BYTES:
         raise UsageError(f"--memory must be at least {LEAST_MEMORY_BYTES >> 20}m")
     log_max_bytes, log_max_files = parse_log_options(options.log_opt)
@@ -186,12 +211,15 @@ def parse_log_options(words: list[str]) -> tuple[int, int]:
     size, files = LOG_MAX_BYTES, LOG_MAX_FILES
     for word in words:
         key, _, value = word.partition("=")
-        if key == "max-size":
-            size = size_bytes(value)
-        elif key == "max-file":
-            files = natural(value)
-        else:
-            raise UsageError(f"--log-opt {word!r}: the options are max-size=BYTES and max-file=NUMBER")
+        try:
+            if key == "max-size":
+                size = size_bytes(value)
+            elif key == "max-file":
+                files = natural(value)
+            else:
+                raise UsageError("the options are max-size=BYTES and max-file=NUMBER")
+        except UsageError as error:
+            raise UsageError(f"--log-opt {word!r}: {error}") from error
     if size < MIN_SIZE_BYTES or not 1 <= files <= 1000:
         raise UsageError(f"--log-opt: max-size must be at least {MIN_SIZE_BYTES}, max-file from 1 to 1000")
     return size, files

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stop running containers"""
+"""Stop running containers: SIGTERM, then SIGKILL"""
 
 from __future__ import annotations
 
@@ -15,7 +15,16 @@ if TYPE_CHECKING:
     from pyrt.daemon.session import Session
 
 USAGE = "[OPTIONS] CONTAINER..."
-FLAGS = (Flag("time", "t", kind=duration, default=10.0, metavar="DURATION", help="Time between SIGTERM and SIGKILL"),)
+FLAGS = (
+    Flag(
+        "time",
+        "t",
+        kind=duration,
+        default=10.0,
+        metavar="DURATION",
+        help="Time between SIGTERM and SIGKILL: 10 (seconds, the default), 1m30s",
+    ),
+)
 MINIMUM = 1
 
 

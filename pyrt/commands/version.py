@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Show the pyrt version information"""
+"""Show the version of the daemon"""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pyrt.daemon.session import Session
 
 USAGE = "[OPTIONS]"
+MAXIMUM = 0
 FLAGS = (Flag("verbose", "v", help="Also show the daemon's Python and the kernel"),)
 NEEDS_RUNTIME = False
 

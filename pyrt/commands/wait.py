@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Wait until containers end, then print their exit statuses"""
+"""Wait until containers end and print their exit statuses"""
 
 from __future__ import annotations
 

@@ -147,7 +147,8 @@ class Supervision:
         replies, self._replies = self._replies, {}
         for future in replies.values():
             if not future.done():
-                future.set_exception(SupervisorLostError("the supervisor ended before it answered; see supervisor.log"))
+                said = self._run_dir / "supervisor.log"
+                future.set_exception(SupervisorLostError(f"the supervisor ended before it answered; see {said}"))
         self._on_lost()
 
     def close(self) -> None:

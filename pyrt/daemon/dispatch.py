@@ -23,7 +23,7 @@ _ALIASES: Final = MappingProxyType({"--help": "help", "-h": "help", "--version":
 
 
 class CommandModule(Protocol):
-    """A module of pyrt.commands that is a verb. FLAGS, MINIMUM and NEEDS_RUNTIME may be missing."""
+    """A module of pyrt.commands that is a verb. FLAGS, MINIMUM, MAXIMUM and NEEDS_RUNTIME may be missing."""
 
     __doc__: str | None
     USAGE: str
@@ -105,6 +105,9 @@ async def _run(session: Session, runtime: Callable[[], Awaitable[Any]], table: C
     if len(arguments) < getattr(command, "MINIMUM", 0):
         await session.out(usage(verb, command))
         return FAILED
+    most = getattr(command, "MAXIMUM", None)
+    if most is not None and len(arguments) > most:
+        raise UsageError(f"unexpected argument {shown(arguments[most])}; see 'pyrt {verb} --help'")
     needed = await runtime() if getattr(command, "NEEDS_RUNTIME", True) else None
     return int(await command.run(session, needed, options, arguments))
 

@@ -99,6 +99,10 @@ def parse_options(words: Sequence[str]) -> DaemonOptions:
     for name in ("root", "run_dir"):
         if not os.path.isabs(getattr(options, name)):
             raise UsageError(f"--{name.replace('_', '-')} {getattr(options, name)!r}: not an absolute path")
+    if options.bridge:
+        from pyrt.network.bridge import check_name
+
+        check_name(options.bridge)
     return DaemonOptions(
         root=Path(options.root),
         run_dir=Path(options.run_dir),

@@ -208,6 +208,10 @@ def test_usage_comes_from_the_declaration() -> None:
         "  -d, --detach            Run in the background\n"
         "  -e, --env NAME[=VALUE]  Set a variable\n"
     )
+    command.FLAGS = (*command.FLAGS, Flag("long", kind=str, metavar="X" * 40, help="Below"))
+    assert usage("run", command).endswith(
+        f"  -e, --env NAME[=VALUE]  Set a variable\n      --long {'X' * 40}\n{'':26}Below\n"
+    )
     bare: Any = SimpleNamespace(__doc__="Show it", USAGE="")
     assert usage("show", bare) == "Usage: pyrt show\n\nShow it\n"
 

@@ -97,7 +97,6 @@ def test_import_prints_the_id_and_names_the_image(runtime: Any) -> None:
         (["-", "a:b"], UsageError, "Illegal repository name: a:b"),
         (["-", "a", "b/c"], UsageError, "Illegal tag name: b/c"),
         (["-", "host"], ConflictError, "'host' belongs to"),
-        (["-", "a", "b", "c"], UsageError, "import takes"),
         (["ftp://example.org/x"], UsageError, "only http"),
         (["file:///etc/passwd"], UsageError, "only http"),
         (["http://"], UsageError, "only http"),

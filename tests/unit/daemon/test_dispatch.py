@@ -21,7 +21,7 @@ from pyrt.commands.flags import Flag
 from pyrt.errors import NotFoundError, ProgramNotFoundError
 USAGE = "[OPTIONS] WAY"
 FLAGS = (Flag("loud", "l"),)
-MINIMUM = 1
+MINIMUM, MAXIMUM = 1, 3
 async def run(session, runtime, options, arguments):
     way = arguments[0]
     await session.out(f"{runtime} {options.loud} {arguments}")
@@ -81,6 +81,11 @@ def test_a_command_gets_runtime_options_and_arguments(table: Commands) -> None:
         status(42),
     ]
     assert outcome(table, "import", "x")[-1] == status(42)
+
+
+def test_a_word_too_many_is_an_error(table: Commands) -> None:
+    error = b"unexpected argument four; see 'pyrt do --help'"
+    assert outcome(table, "do", "1", "2", "3", "four") == [(frames.ERROR, error), status(125)]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +156,7 @@ def test_the_real_table() -> None:
     assert {"help", "version"} <= set(table.verbs)
     assert table.load("flags") is None
     assert outcome(table, "version") == [(frames.STDOUT, b"Version:0.1.0\n"), status(0)]
-    assert b"Show the pyrt version information" in outcome(table)[0][1]
+    assert b"Show the version of the daemon" in outcome(table)[0][1]
     assert outcome(table, "--version") == outcome(table, "version")
     assert outcome(table, "help", "version") == outcome(table, "version", "--help")
     assert outcome(table, "help", "nope")[-1] == status(125)

@@ -70,8 +70,8 @@ def test_options() -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [["x"], ["--root", "relative"], ["-H", "nonsense"], ["--nope"], ["--tls"], ["--tlskey", "k"],
-     ["--tls", "--tlscacert=a", "--tlscert=b", "--tlskey=c"]],
+    [["x"], ["--root", "relative"], ["--bridge", "of-many-letters"], ["-H", "nonsense"], ["--nope"], ["--tls"],
+     ["--tlskey", "k"], ["--tls", "--tlscacert=a", "--tlscert=b", "--tlskey=c"]],
 )  # fmt: skip
 def test_options_that_make_no_sense(words: list[str]) -> None:
     with pytest.raises(UsageError):
