@@ -37,6 +37,13 @@ class Program(Extension):
 class BuildNative(build_ext):
     """Also links every `Program`, so wheels, sdists and editable installs carry it."""
 
+    client_defines: tuple[str, ...] = ()
+
+    def run(self) -> None:
+        if self.inplace:  # nothing lies beside a client in a checkout; what a wheel is built with may be gone tomorrow
+            self.client_defines = (f'-DPYRT_BUILD_PYTHON="{sys.executable}"',)
+        super().run()
+
     def get_ext_filename(self, fullname: str) -> str:
         if isinstance(self.ext_map.get(fullname), Program):
             return os.path.join(*fullname.split("."))
@@ -56,7 +63,7 @@ class BuildNative(build_ext):
             ext.sources,
             output_dir=os.path.join(self.build_temp, ext.name),
             include_dirs=ext.include_dirs,
-            extra_postargs=ext.extra_compile_args,
+            extra_postargs=[*ext.extra_compile_args, *self.client_defines],
         )
         self.mkpath(os.path.dirname(path))
         self.compiler.link_executable(objects, path, extra_postargs=[*ext.extra_link_args, *LDFLAGS])
@@ -84,7 +91,7 @@ def cython(name: str, *sources: str) -> Extension:
     )
 
 
-def program(name: str, *sources: str, defines: tuple[str, ...] = ()) -> Program:
+def program(name: str, *sources: str) -> Program:
     """A program of csrc/NAME/*.c and more sources."""
     folder = name.removeprefix("pyrt-") if name != "pyrt" else "client"
     return Program(
@@ -92,7 +99,7 @@ def program(name: str, *sources: str, defines: tuple[str, ...] = ()) -> Program:
         [*sorted(str(path) for path in Path("csrc", folder).glob("*.c")), *sources],
         include_dirs=["csrc"],
         depends=HEADERS,
-        extra_compile_args=[*CFLAGS, *defines],
+        extra_compile_args=CFLAGS,
         extra_link_args=STATIC,
     )
 
@@ -109,7 +116,7 @@ setup(
         ),
         program("pyrt-init", "csrc/netlink.c", "csrc/rtnl.c"),
         program("pyrt-untar"),
-        program("pyrt", "csrc/frames.c", defines=(f'-DPYRT_BUILD_PYTHON="{sys.executable}"',)),
+        program("pyrt", "csrc/frames.c"),
     ],
     cffi_modules=[
         "csrc/ffi_build.py:namespaces",

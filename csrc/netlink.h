@@ -34,9 +34,9 @@ int pyrt_configure_interface(const char *name, uint32_t address_be, int prefix_l
  * Switches IPv6 off for one interface of this namespace; call it before pyrt_configure_interface. The bridge is IPv4
  * only, and an interface that speaks IPv6 all the same would believe a router advertisement from any other container
  * (CVE-2020-13401) and spend its first second on duplicate address detection. lo keeps ::1. There is no netlink request
- * for it, hence `proc_dirfd`, a directory descriptor of any proc file system. -ENOENT: a kernel without IPv6.
+ * for it, hence `sysctl_dirfd`, a directory descriptor of /proc/sys in any proc file system. -ENOENT: a kernel without IPv6.
  */
-int pyrt_disable_ipv6(int proc_dirfd, const char *name);
+int pyrt_disable_ipv6(int sysctl_dirfd, const char *name);
 
 /* Removes an interface (a veth: both ends). Costs 17 ms: for undoing a failed start only. */
 int pyrt_link_delete(const char *name);

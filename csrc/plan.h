@@ -78,6 +78,7 @@ struct pyrt_report {
 #define PYRT_PLAN_MAX (8 << 20)
 #define PYRT_PLAN_VOLUMES_MAX 64
 #define PYRT_PLAN_FILES_MAX 8
+#define PYRT_PLAN_SECCOMP_MAX (4096 * 8) /* the kernel's BPF_MAXINSNS */
 #define PYRT_VOLUME_READONLY 1
 #define PYRT_STDIO_STDIN 1
 

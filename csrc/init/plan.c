@@ -2,6 +2,7 @@
 /* Reads a plan from the socket and takes it apart. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <linux/filter.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -125,7 +126,9 @@ static int parse_record(const struct pyrt_plan_record *record, const uint8_t *at
     case PYRT_PLAN_SECCOMP:
         plan->seccomp = at;
         plan->seccomp_bytes = record->size;
-        return record->size % 8 == 0 ? 0 : -EBADMSG;
+        if (record->size > PYRT_PLAN_SECCOMP_MAX)
+            return -E2BIG;
+        return record->size % sizeof(struct sock_filter) == 0 ? 0 : -EBADMSG;
     case PYRT_PLAN_ENV:
         return (plan->env = take_array(at, end, strings, string_count)) ? 0 : -EBADMSG;
     case PYRT_PLAN_ARGV:
@@ -195,8 +198,9 @@ static uint32_t receive_size(int fds[3], int *fd_count)
     struct cmsghdr *header = CMSG_FIRSTHDR(&message);
     *fd_count = 0;
     if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
+        /* The control buffer's padding has room for a fourth, which the caller refuses by its number. */
         *fd_count = (int)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-        memcpy(fds, CMSG_DATA(header), (size_t)*fd_count * sizeof(int));
+        memcpy(fds, CMSG_DATA(header), (size_t)(*fd_count < 3 ? *fd_count : 3) * sizeof(int));
     }
     return size;
 }

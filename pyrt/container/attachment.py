@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import struct
 from collections.abc import Callable
@@ -51,9 +52,10 @@ class Attachment:
         self._listen()
 
     def finish(self) -> None:
-        """The client has been sent everything, and hangs up when it has read that. What it says now counts for nothing.
+        """The client has been sent everything, and hangs up when it has read that.
 
-        (Closing now could cost it the end: TCP resets a connection that is closed with bytes unread.)
+        What it still says counts for nothing. (Closing now could cost it the end: TCP resets a connection that is
+        closed with bytes unread.)
         """
         self._leaving = True
         try:
@@ -108,7 +110,10 @@ class Attachment:
         elif kind == frames.RESIZE:
             self._target.resize(*struct.unpack(">HH", payload))
         elif kind == frames.SIGNAL:
-            self._target.deliver(*struct.unpack(">I", payload))
+            (number,) = struct.unpack(">I", payload)
+            if not 0 < number < signal.NSIG:
+                raise frames.FrameError(f"{number} is no signal")
+            self._target.deliver(number)
         elif kind == frames.DETACH:
             self._gone()
         else:

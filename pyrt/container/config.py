@@ -6,7 +6,8 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Any
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pyrt.engine.limits import Limits
 from pyrt.engine.spec import Volume, fields
@@ -16,6 +17,29 @@ SCHEMA = 1
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
 LOG_MAX_BYTES = 16 << 20
 LOG_MAX_FILES = 5
+
+_T = TypeVar("_T")
+
+
+def verified(instance: _T) -> _T:
+    """Return a dataclass instance whose fields are what their annotations say. Raises TypeError."""
+    for name, kind in get_type_hints(type(instance)).items():
+        if not _fits(value := getattr(instance, name), kind):
+            raise TypeError(f"{name} cannot be {value!r:.80}")
+    return instance
+
+
+def _fits(value: object, kind: Any) -> bool:
+    arguments = get_args(kind)
+    if kind is Any:
+        return True
+    if get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(_fits(item, arguments[0]) for item in value)
+    if get_origin(kind) is UnionType:
+        return any(_fits(value, argument) for argument in arguments)
+    if kind is float:
+        return type(value) in (int, float)
+    return type(value) is (get_origin(kind) or kind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +71,13 @@ class Config:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Config:
+        """Raises TypeError, KeyError, ValueError, AttributeError and UsageError for what `fields` did not make."""
         lists = {name: tuple(data[name]) for name in ("cmd", "env", "ports", "cap_add", "cap_drop")}
-        volumes = tuple(Volume(**volume) for volume in data["volumes"])
-        return cls(**{**data, **lists, "volumes": volumes, "limits": Limits(**data["limits"])})
+        if not all(isinstance(data[name], list) for name in lists):
+            raise TypeError("a list is none")
+        volumes = tuple(verified(Volume(**volume)) for volume in data["volumes"])
+        limits = verified(Limits(**data["limits"]))
+        return verified(cls(**{**data, **lists, "volumes": volumes, "limits": limits}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +105,6 @@ class Record:
             if schema != SCHEMA:
                 raise PyrtError(f"config.json has schema {schema}, and this pyrt knows {SCHEMA}")
             values["config"] = Config.from_json(values["config"])
-            return cls(**values)
+            return verified(cls(**values))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise PyrtError(f"config.json is damaged: {error!r}") from error

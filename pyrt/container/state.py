@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a container is in its life, and how it ended. An end nobody saw is unknown, with the reason: never a number."""
+"""Where a container is in its life, and how it ended.
+
+An end that nobody saw is unknown, with the reason, never a number.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,13 @@ _NEXT = {
     Status.LOST: {Status.RUNNING},
     Status.DAMAGED: set(),
 }
+
+
+# Of code and signal one is a number and the other null.
+_EXIT_TYPES = [
+    {"code": code, "signal": signal, "oom": bool, "timed_out": bool, "finished_at": float}
+    for code, signal in ((int, type(None)), (type(None), int))
+]
 
 
 @dataclass(slots=True)
@@ -97,7 +107,10 @@ class State:
 
 def load_exit(data: bytes) -> dict[str, Any]:
     """Check the bytes of an exit.json. Raises ValueError for what no supervisor wrote."""
-    record = json.loads(data)
-    if not isinstance(record, dict) or set(record) != {"code", "signal", "oom", "timed_out", "finished_at"}:
+    try:
+        record = json.loads(data)
+    except RecursionError:
+        record = None
+    if not isinstance(record, dict) or {name: type(value) for name, value in record.items()} not in _EXIT_TYPES:
         raise ValueError("not an exit record")
     return record

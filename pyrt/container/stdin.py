@@ -55,7 +55,7 @@ class Stdin:
         self._pending.clear()
 
     def _flush(self) -> None:
-        was_full = False
+        progress = False
         while self._pending and self._fd >= 0:
             try:
                 written = os.write(self._fd, self._pending)
@@ -64,12 +64,13 @@ class Stdin:
                 return
             except OSError:  # EPIPE, EIO: the container reads no more, and what it does not want is not kept
                 self.close()
+                progress = True  # whoever feeds it goes on: behind what nobody wants may be a signal
                 break
             del self._pending[:written]
-            was_full = True
+            progress = True
         if self._ending:
             self.close()
-        if was_full and self.on_room is not None:
+        if progress and self.on_room is not None:
             self.on_room()
 
     def _on_writable(self) -> None:

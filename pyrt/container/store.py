@@ -7,9 +7,10 @@ import asyncio
 import logging
 import os
 import re
+from ipaddress import IPv4Address
 from pathlib import Path
 
-from pyrt.container.config import Config, Record
+from pyrt.container.config import Config, Record, verified
 from pyrt.container.container import Container
 from pyrt.container.state import Status
 from pyrt.errors import ConflictError, NotFoundError, PyrtError
@@ -97,7 +98,8 @@ class ContainerStore:
             try:
                 record = Record.load((directory / "config.json").read_bytes())
                 if record.id != directory.name:
-                    raise PyrtError("config.json is another container's")
+                    raise PyrtError("config.json is damaged: it is another container's")
+                allocation = _load_allocation(record)
             except FileNotFoundError:  # the daemon died while making it: nobody was told of it
                 os.rename(directory, self._trash / f"{directory.name}.removed")
                 remove_tree(self._trash / f"{directory.name}.removed")
@@ -106,9 +108,7 @@ class ContainerStore:
                 logger.error("container %s: %s", directory.name[:16], error)
                 self._add_damaged(directory, str(error))
                 continue
-            container = self.add(record)
-            if record.network is not None:
-                container.allocation = Allocation.from_record(record.network)
+            self.add(record).allocation = allocation
 
     def _add_damaged(self, directory: Path, reason: str) -> None:
         config = Config(image="", cmd=())
@@ -120,3 +120,15 @@ class ContainerStore:
         )
         container.state.status = Status.DAMAGED
         container.state.reason = reason
+
+
+def _load_allocation(record: Record) -> Allocation | None:
+    """What a record says of the network. Raises PyrtError for a damaged one."""
+    if record.network is None:
+        return None
+    try:
+        allocation = verified(Allocation.from_record(record.network))
+        IPv4Address(allocation.address), IPv4Address(allocation.gateway)
+        return allocation
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise PyrtError(f"config.json is damaged: its network: {error!r}") from error

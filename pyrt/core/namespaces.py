@@ -83,7 +83,12 @@ def _check(ret: int, step: str, text: str = "") -> int:
 
 
 def _path(path: str | bytes | os.PathLike[str] | None) -> object:
-    return ffi.NULL if path is None else os.fsencode(path)
+    if path is None:
+        return ffi.NULL
+    data = os.fsencode(path)
+    if b"\0" in data:  # C would act on what is in front of it
+        raise ValueError(f"a NUL byte in {path!r}")
+    return data
 
 
 @cache
@@ -144,7 +149,9 @@ class Slot:
         Waits only while the init has not read what does not fit into its socket. Raises StepError("plan", ...).
         """
         data = bytes(plan)
-        _check(lib.pyrt_launch_go(self.socket_fd, data, len(data), list(fds), len(fds)), "plan")
+        ret = lib.pyrt_launch_go(self.socket_fd, data, len(data), list(fds), len(fds))
+        if ret not in (-errno.EPIPE, -errno.ECONNRESET):  # an init that has ended: its last report says why
+            _check(ret, "plan")
 
     def report(self, *, wait: bool = True) -> Report | None:
         """Receive the init's next report; None at the end of the socket.

@@ -48,6 +48,8 @@ class Launch:
                 report = self.slot.report(wait=False)
             except BlockingIOError:
                 return False
+            except StepError as error:
+                raise start_error(error) from error
             if report is None:
                 break
             if report.kind == namespaces.TERMINAL:

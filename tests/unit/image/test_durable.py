@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,13 +52,27 @@ def test_remove_tree_of_any_shape(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["outside"]
 
 
-def test_remove_tree_ten_thousand_deep(tmp_path: Path) -> None:
-    fd = os.open(tmp_path, os.O_RDONLY)
-    for _ in range(10_000):
-        os.mkdir("d" * 20, dir_fd=fd)
-        child = os.open("d" * 20, os.O_RDONLY, dir_fd=fd)
+@pytest.fixture
+def abyss(tmp_path: Path) -> Iterator[Path]:
+    """A directory whose end is ten thousand further down.
+
+    Whatever the test does, nothing is left of it for pytest's own way of removing the directories of earlier runs,
+    which goes beyond Python's recursion limit.
+    """
+    top = tmp_path / ("d" * 20)
+    try:
+        fd = os.open(tmp_path, os.O_RDONLY)
+        for _ in range(10_000):
+            os.mkdir(top.name, dir_fd=fd)
+            child = os.open(top.name, os.O_RDONLY, dir_fd=fd)
+            os.close(fd)
+            fd = child
         os.close(fd)
-        fd = child
-    os.close(fd)
-    remove_tree(tmp_path / ("d" * 20))
-    assert os.listdir(tmp_path) == []
+        yield top
+    finally:
+        subprocess.run(["rm", "-rf", top], check=True)
+
+
+def test_remove_tree_ten_thousand_deep(abyss: Path) -> None:
+    remove_tree(abyss)
+    assert os.listdir(abyss.parent) == []
