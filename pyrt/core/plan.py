@@ -96,7 +96,7 @@ class Plan:
         return self._add(lib.PYRT_PLAN_CWD, _string(path))
 
     def capabilities(self, mask: int) -> Plan:
-        """Bound, permit and give effect to exactly these capabilities (bit n is capability n); default: the caller's."""
+        """Bound, permit and give effect to exactly these capabilities (bit n: capability n); default: the caller's."""
         return self._add(lib.PYRT_PLAN_CAPS, struct.pack("=Q", mask))
 
     def no_new_privileges(self) -> Plan:
