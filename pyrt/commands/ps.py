@@ -28,7 +28,8 @@ COMMAND_CHARACTERS = 20
 
 
 async def run(session: Session, runtime: Runtime, options: Options, arguments: list[str]) -> int:
-    containers = [container for container in runtime.store.list() if options.all or container.state.running]
+    wanted = runtime.store.list()
+    containers = [one for one in wanted if one.state.running or options.all and not one.leaving]
     width = 64 if options.no_trunc else 16
     if options.quiet:
         await session.out("".join(f"{container.id[:width]}\n" for container in containers))

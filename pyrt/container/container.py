@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pyrt.container.config import Record
-from pyrt.container.state import State
+from pyrt.container.state import State, Status
 from pyrt.durable import sync_directory, write_atomically, write_durably
 from pyrt.network.allocation import Allocation
 
@@ -97,6 +97,11 @@ class Container:
     def active(self) -> bool:
         """It runs, or is about to."""
         return self.starting or self.state.running
+
+    @property
+    def leaving(self) -> bool:
+        """It has ended and is being removed, as was asked for: for its users it is gone."""
+        return self.record.config.auto_remove and self.state.status in (Status.EXITED, Status.LOST)
 
     def wake(self) -> None:
         """Let those look again who wait for something to become of it."""
