@@ -207,8 +207,8 @@ def plumb(container_id: str, allocation: Allocation, namespace: Namespace) -> No
     """What supervisor and init do for a container. Runs in the host's namespace."""
     name = host_link_name(container_id).encode()
     assert lib.pyrt_veth_create(name, allocation.bridge_index, namespace.fd, b"eth0", allocation.mtu) == 0
-    with sysctls() as directory:
-        assert namespace.run(lib.pyrt_disable_ipv6, directory, b"eth0") == 0
+    with open_sysctls() as proc:
+        assert namespace.run(lib.pyrt_disable_ipv6, proc, b"eth0") == 0
     result = namespace.run(
         lib.pyrt_configure_interface,
         b"eth0",
@@ -220,7 +220,7 @@ def plumb(container_id: str, allocation: Allocation, namespace: Namespace) -> No
 
 
 @contextlib.contextmanager
-def sysctls() -> Iterator[int]:
+def open_sysctls() -> Iterator[int]:
     descriptor = os.open("/proc/sys", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield descriptor

@@ -214,6 +214,8 @@ static void attach_volumes(const struct plan *plan, int root_fd)
             fail("volume", errno, volume->first);
         int target = open_target(root_fd, volume->second, S_ISDIR(status.st_mode));
         int ret = target < 0 ? target : sys_move_mount(volume->fd, target);
+        if (ret == -EINVAL)
+            fail_path("volume", 0, "source and target are not both files, or not both directories: ", volume->second);
         if (ret < 0)
             fail("volume", -ret, volume->second);
         close(volume->fd);

@@ -79,7 +79,12 @@ def _check(ret: int, step: str, text: str = "") -> int:
 
 
 def _path(path: str | bytes | os.PathLike[str] | None) -> object:
-    return ffi.NULL if path is None else os.fsencode(path)
+    if path is None:
+        return ffi.NULL
+    data = os.fsencode(path)
+    if b"\0" in data:  # C would act on what is in front of it
+        raise ValueError(f"a NUL byte in {path!r}")
+    return data
 
 
 @cache
