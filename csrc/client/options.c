@@ -124,6 +124,10 @@ void parse_options(struct options *options, int argc, char **argv)
     }
     options->verb = at;
     fill_in(options);
-    if (options->daemon && at < argc && argv[at][0] != '-')
-        fail("-d is the daemon and runs no command");
+    if (options->daemon && at < argc) {
+        if (strcmp(argv[at], "--help") && strcmp(argv[at], "-h"))
+            fail("-d is the daemon and runs no command");
+        print_options();
+        _exit(0);
+    }
 }

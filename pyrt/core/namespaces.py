@@ -25,6 +25,8 @@ from pyrt.core.plan import MASK_PATH, Plan
 
 __all__ = [
     "ALL",
+    "EXECUTING",
+    "FAILED",
     "HOST_NETWORK",
     "MASK_PATH",
     "NEWIPC",
@@ -32,10 +34,12 @@ __all__ = [
     "NEWNS",
     "NEWPID",
     "NEWUTS",
+    "PARKED",
     "Plan",
     "Report",
     "Slot",
     "StepError",
+    "TERMINAL",
     "init_program",
     "mount",
     "pivot_root",
@@ -112,6 +116,7 @@ class Report:
     terminal_fd: int = -1
 
     def error(self) -> StepError:
+        """Return the exception that a FAILED report stands for."""
         return StepError(self.step, self.errno, self.text)
 
 
@@ -139,7 +144,10 @@ class Slot:
         self.close()
 
     def go(self, plan: Plan | bytes, fds: Sequence[int] = ()) -> None:
-        """Send the plan and the descriptors it speaks of (borrowed). Returns at once; `report` tells how it went."""
+        """Send the plan and the descriptors it speaks of (borrowed, at most three). `report` tells how it went.
+
+        Waits only while the init has not read what does not fit into its socket. Raises StepError("plan", ...).
+        """
         data = bytes(plan)
         ret = lib.pyrt_launch_go(self.socket_fd, data, len(data), list(fds), len(fds))
         if ret not in (-errno.EPIPE, -errno.ECONNRESET):  # an init that has ended: its last report says why
@@ -202,6 +210,7 @@ class Slot:
         return result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
 
     def close(self) -> None:
+        """End what was not started; give the descriptors back. A second call does nothing."""
         if self.pidfd < 0:
             return
         if not self.started:
@@ -228,11 +237,16 @@ def prepare(
 ) -> Slot:
     """Clone a process into new namespaces, where it makes /proc, /sys and /dev and parks.
 
+    namespaces: NEWNS and NEWPID at least; without NEWUTS a plan's host name would be the host's, without NEWIPC its
+    System V IPC and message queues are.
     cgroup_fd: a cgroup v2 directory it is born in. netns_fd: a network namespace it joins (leave NEWNET out then).
     privileged: nothing in /proc and /sys is masked or read-only. show_cgroup: mount the group's v2 view.
 
-    The process dies with the thread that prepared it. Raises StepError("clone", ...).
+    The process dies with the thread that prepared it. Returns when it runs, 0.15 ms later, not when it is parked.
+    Raises StepError("clone", ...); ValueError for namespaces in which the init would work on the host itself.
     """
+    if ~namespaces & (NEWNS | NEWPID):
+        raise ValueError("prepare: a container needs a mount and a PID namespace of its own (NEWNS, NEWPID)")
     flags = 0
     if privileged:
         flags |= lib.PYRT_INIT_PRIVILEGED

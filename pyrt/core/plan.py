@@ -41,10 +41,14 @@ class Plan:
         return self
 
     def hostname(self, name: str) -> Plan:
+        """Set the host name of the UTS namespace, which must be a new one: else it is the host's."""
         return self._add(lib.PYRT_PLAN_HOSTNAME, _string(name))
 
     def address(self, address: str, prefix_length: int, gateway: str) -> Plan:
-        """Give eth0 this IPv4 address, and the default route through gateway."""
+        """Give eth0 this IPv4 address, and the default route through gateway.
+
+        The interface has to be there when the plan is sent. ValueError for what is no address.
+        """
         octets = ipaddress.IPv4Address(address).packed + ipaddress.IPv4Address(gateway).packed
         return self._add(lib.PYRT_PLAN_ADDRESS, octets + struct.pack("=I", prefix_length))
 
@@ -61,17 +65,22 @@ class Plan:
         return self._add(lib.PYRT_PLAN_ROOTFS, _string(path))
 
     def readonly(self) -> Plan:
+        """Make the root's own mount read-only, once /proc, /sys, /dev, files and volumes are in place."""
         return self._add(lib.PYRT_PLAN_READONLY)
 
     def volume(self, source: str, target: str, *, readonly: bool = False) -> Plan:
+        """Mount a file or directory of the host, and what is mounted below it; at most 64 of them.
+
+        `target`, absolute, is resolved inside the root and made if it is missing. `source` is looked up as root.
+        """
         return self._add(lib.PYRT_PLAN_VOLUME, _string(source) + _string(target), 1 if readonly else 0)
 
     def file(self, target: str, content: bytes, *, mode: int = 0o644) -> Plan:
-        """Mount a small file with this content over the root's own, which it is made beside if there is none."""
+        """Mount a small file with this content over the root's own, made if there is none; at most 8."""
         return self._add(lib.PYRT_PLAN_FILE, _string(target) + content, mode)
 
     def stdio(self, *, stdin: bool) -> Plan:
-        """Expect stdin, stdout and stderr as descriptors; without `stdin` only the last two, and /dev/null as stdin."""
+        """Expect stdin, stdout and stderr as descriptors; without `stdin` only the last two, and /dev/null."""
         return self._add(lib.PYRT_PLAN_STDIO, flags=1 if stdin else 0)
 
     def terminal(self, rows: int, columns: int) -> Plan:
@@ -79,16 +88,19 @@ class Plan:
         return self._add(lib.PYRT_PLAN_TERMINAL, struct.pack("=HH", rows, columns))
 
     def user(self, spec: str) -> Plan:
+        """Run as `user` or `user:group`: numbers, or names in the root's own passwd and group. The default is root."""
         return self._add(lib.PYRT_PLAN_USER, _string(spec))
 
     def cwd(self, path: str) -> Plan:
+        """Start in this directory of the root; the default is /. One that is not there fails the start."""
         return self._add(lib.PYRT_PLAN_CWD, _string(path))
 
     def capabilities(self, mask: int) -> Plan:
-        """Bound, permit and give effect to exactly these capabilities (bit n is capability n)."""
+        """Bound, permit and give effect to exactly these capabilities (bit n: capability n); default: the caller's."""
         return self._add(lib.PYRT_PLAN_CAPS, struct.pack("=Q", mask))
 
     def no_new_privileges(self) -> Plan:
+        """Let no execve raise privileges: setuid programs and file capabilities count for nothing."""
         return self._add(lib.PYRT_PLAN_NO_NEW_PRIVS)
 
     def seccomp(self, program: bytes) -> Plan:
@@ -96,10 +108,13 @@ class Plan:
         return self._add(lib.PYRT_PLAN_SECCOMP, program)
 
     def env(self, variables: Iterable[str]) -> Plan:
+        """Set the whole environment, NAME=VALUE each; nothing is inherited."""
         return self._add(lib.PYRT_PLAN_ENV, b"".join(map(_string, variables)))
 
     def argv(self, arguments: Iterable[str]) -> Plan:
+        """Execute this; a program without a slash is looked for in the PATH of `env`."""
         return self._add(lib.PYRT_PLAN_ARGV, b"".join(map(_string, arguments)))
 
 
 MASK_PATH = "/proc/mask"
+"""What an overlay's options call the layer that `Plan.mask` makes."""

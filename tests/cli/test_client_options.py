@@ -92,6 +92,7 @@ def test_socket_path_beyond_the_kernels_108_bytes(program: str, tmp_path: Path) 
         (["--debug=yes"], "takes no value"),
         (["-H", "unix:///a", "-H", "unix:///b", "x"], "give -H once"),
         (["-d", "run"], "runs no command"),
+        (["-d", "--version"], "runs no command"),
         (["--tls", "-H", "tcp://h:1", "x"], "--tls needs all of"),
         (["--tlscert", "c", "-H", "tcp://h:1", "x"], "mean nothing without --tls"),
         (["--tls", "--tlscacert=a", "--tlscert=b", "--tlskey=c", "x"], "--tls needs -H tcp://"),
@@ -105,6 +106,12 @@ def test_a_wrong_option_is_one_clear_line(program: str, words: list[str], text: 
     assert result.returncode == 125
     assert result.stderr.startswith("Error: ") and text in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_the_daemon_can_be_asked_for_help(program: str) -> None:
+    result = run(program, "-d", "--help")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "be the daemon, in the foreground" in result.stdout
 
 
 def test_hostile_arguments_arrive_byte_for_byte(client: Client) -> None:

@@ -65,10 +65,3 @@ def test_no_file_has_outgrown_its_noun() -> None:
 
 def test_modules_are_nouns() -> None:
     assert not [str(path) for path in sources() if path.stem in BANNED_NAMES]
-
-
-def test_the_readmes_links_exist() -> None:
-    for document in [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]:
-        for target in document.read_text().split("](")[1:]:
-            path = target.partition(")")[0].partition("#")[0]
-            assert "://" in path or (document.parent / path).exists(), f"{document.name}: {path}"
