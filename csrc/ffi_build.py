@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Builds the cffi modules. What Python may call of a header is the text between its two cdef marks."""
 
+import os
 from pathlib import Path
 
 from cffi import FFI
 
 CSRC = Path("csrc")
 CFLAGS = ["-std=gnu11", "-O2", "-g", "-UNDEBUG", "-Wall", "-Wextra"]
+LDFLAGS: list[str] = []
+if os.environ.get("PYRT_SANITIZE"):  # as in setup.py
+    LDFLAGS = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-fno-sanitize-recover=undefined"]
+    CFLAGS += LDFLAGS
 
 
 def declarations(header: str) -> str:
@@ -26,6 +31,7 @@ def builder(module: str, headers: list[str], *, sources: list[str]) -> FFI:
         include_dirs=[str(CSRC)],
         depends=[str(path) for path in sorted(CSRC.rglob("*.h"))],
         extra_compile_args=CFLAGS,
+        extra_link_args=LDFLAGS,
     )
     return ffi
 
@@ -34,7 +40,7 @@ def library(module: str, name: str, source: str, cdef: str) -> FFI:
     """A module over a shared library of the system's, whose headers cffi cannot read: the compiler checks the cdef."""
     ffi = FFI()
     ffi.cdef(cdef)
-    ffi.set_source(module, source, libraries=[name], extra_compile_args=CFLAGS)
+    ffi.set_source(module, source, libraries=[name], extra_compile_args=CFLAGS, extra_link_args=LDFLAGS)
     return ffi
 
 

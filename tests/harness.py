@@ -74,6 +74,7 @@ class Pyrt:
         self.run_dir = self.directory / "s"
         # What the runtime calls everything of a root that is not the default one: bridge, cgroups; nft table pyrt-NAME.
         self.bridge = self.cgroup = f"pyrt{hashlib.sha256(os.fsencode(self.root)).hexdigest()[:7]}"
+        ledger.OUR_INSTANCES.add(self.bridge)
         self.environment = {
             "PATH": f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": "/root",

@@ -3,8 +3,9 @@
 
 A snapshot maps a kind ("mounts", "veths and bridges", ...) to a multiset of normalised names: identifiers and inode
 numbers are taken out, so that a prepared slot that was used and replaced by a new one is no difference. The names as
-they were seen are kept for the report. PYRT_LEDGER=shared looks only at what is recognisably the instance's own, for a
-machine on which other things are at work.
+they were seen are kept for the report. What is recognisably somebody else's (another pyrt's, a container manager's, a
+login's) does not count. PYRT_LEDGER=shared looks only at what is recognisably the instance's own, for a machine on
+which much else is at work.
 """
 
 from __future__ import annotations
@@ -28,6 +29,13 @@ POOL_THREADS = min(32, (os.cpu_count() or 1) + 4) + 2
 HOST_KINDS = ("host mounts", "veths and bridges", "nft rules", "named network namespaces", "loop devices")
 IDENTIFIER = re.compile(r"[0-9a-f]{12,}")
 NUMBER = re.compile(r"\d+")
+# The instances that this run of the tests has made, closed ones too: every other is somebody else's.
+OUR_INSTANCES: set[str] = set()
+INSTANCE = re.compile(r"\bpyrt[0-9a-f]{7}\b")
+FOREIGN_LINK = re.compile(r"docker|podman|cni|br-|virbr|lxc|lxd|incus")
+FOREIGN_MOUNT = re.compile(r"/run/(user|credentials|docker|containerd|snapd)/|/var/lib/(docker|container(s|d))/|/snap/")
+# What logging in makes, or the kernel: _ses, _uid.0, _uid_ses.0, .builtin_trusted_keys, ...
+FOREIGN_KEYRING = re.compile(r"_(ses|tid|pid|uid\b.*|uid_ses\b.*|persistent\..*)$|\.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +83,7 @@ def take(subject: Subject, *, shared: bool | None = None) -> Snapshot:
     owned = list(_owned(subject, table))
     _mounts(snapshot, subject, table, shared)
     _links(snapshot, subject, shared)
-    _namespaces(snapshot, owned)
+    _namespaces(snapshot, owned, shared)
     _nft(snapshot, subject, shared)
     _cgroups(snapshot, subject)
     _processes(snapshot, owned)
@@ -84,7 +92,7 @@ def take(subject: Subject, *, shared: bool | None = None) -> Snapshot:
     _sockets(snapshot, subject)
     _files(snapshot, subject)
     _keyrings(snapshot, shared)
-    _shared_memory(snapshot, shared)
+    _shared_memory(snapshot, table, {process.pid for process in owned}, shared)
     _loops(snapshot, subject, shared)
     return snapshot
 
@@ -132,6 +140,11 @@ def _examples(names: Iterable[str], key: str) -> str:
     return f"  [{', '.join(shown)}]" if shown else ""
 
 
+def _is_foreign(name: str) -> bool:
+    """Whether the name is that of an instance these tests have not made."""
+    return bool(set(INSTANCE.findall(name)) - OUR_INSTANCES)
+
+
 def _owned(subject: Subject, table: dict[int, Process]) -> Iterator[Process]:
     """Processes of the test and of the instance: by descent, by cgroup, by command line, by what they have mounted."""
     heads = {os.getpid(), subject.daemon_pid, subject.supervisor_pid} - {0}
@@ -147,7 +160,7 @@ def _owned(subject: Subject, table: dict[int, Process]) -> Iterator[Process]:
 
 def _mounts(snapshot: Snapshot, subject: Subject, table: dict[int, Process], shared: bool) -> None:
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        if not shared or subject.mentioned_in(line):
+        if subject.mentioned_in(line) or not (shared or FOREIGN_MOUNT.search(_mount_name(line))):
             snapshot.add("host mounts", _mount_name(line))
     namespaces = {process.namespace("mnt"): process for process in table.values() if process.foreign_mounts}
     for namespace, process in namespaces.items():
@@ -167,18 +180,20 @@ def _links(snapshot: Snapshot, subject: Subject, shared: bool) -> None:
     for link in Path("/sys/class/net").iterdir():
         master = link / "master"
         bridge = master.resolve().name if master.exists() else ""
-        if shared and subject.bridge not in (bridge, link.name):
+        names = (bridge, link.name)
+        foreign = any(_is_foreign(name) or FOREIGN_LINK.match(name) for name in names)
+        if subject.bridge not in names and (shared or foreign):
             continue
         key = f"a port of {bridge}" if bridge else link.name
         snapshot.add("veths and bridges", f"{link.name} on {bridge}" if bridge else link.name, key=key)
 
 
-def _namespaces(snapshot: Snapshot, owned: list[Process]) -> None:
+def _namespaces(snapshot: Snapshot, owned: list[Process], shared: bool) -> None:
     for kind in ("net", "mnt", "pid", "ipc", "uts", "cgroup", "user", "time"):
         for name in {process.namespace(kind) for process in owned} - {""}:
             snapshot.add("namespaces", name, key=f"{kind} namespace")
     named = Path("/run/netns")
-    for path in named.iterdir() if named.is_dir() else ():
+    for path in named.iterdir() if named.is_dir() and not shared else ():
         snapshot.add("named network namespaces", path.name)
 
 
@@ -186,8 +201,8 @@ def _nft(snapshot: Snapshot, subject: Subject, shared: bool) -> None:
     """Every rule under the table and chain it stands in, without counters."""
     listing = subprocess.run(["nft", "-s", "list", "ruleset"], check=True, capture_output=True, text=True).stdout
     for table in re.split(r"^}\n", listing, flags=re.MULTILINE):
-        if not shared or subject.bridge in table:
-            title = table.partition("{")[0].strip()
+        title = table.partition("{")[0].strip()
+        if subject.bridge in table or not (shared or _is_foreign(title)):
             for line in table.splitlines():
                 if line.strip() and line.strip() != "}":
                     snapshot.add("nft rules", f"{title}: {line.strip()}")
@@ -245,17 +260,21 @@ def _files(snapshot: Snapshot, subject: Subject) -> None:
 def _keyrings(snapshot: Snapshot, shared: bool) -> None:
     for line in Path("/proc/keys").read_text().splitlines():
         kind, description = line.split(maxsplit=8)[7:]
-        if kind == "keyring" and (not shared or description.startswith("pyrt")):
-            snapshot.add("keyrings", line, key=IDENTIFIER.sub("<id>", description.rpartition(":")[0]))
+        name = description.rpartition(":")[0]
+        if kind == "keyring" and (name.startswith("pyrt") or not (shared or FOREIGN_KEYRING.match(name))):
+            snapshot.add("keyrings", line, key=IDENTIFIER.sub("<id>", name))
 
 
-def _shared_memory(snapshot: Snapshot, shared: bool) -> None:
+def _shared_memory(snapshot: Snapshot, table: dict[int, Process], owned: set[int], shared: bool) -> None:
+    """Segments whose creator is gone or ours; what a database keeps has its creator beside it."""
     for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:] if not shared else ():
-        snapshot.add("System V shared memory", line, key="segment")
+        creator = int(line.split()[4])
+        if creator not in table or creator in owned:
+            snapshot.add("System V shared memory", line, key="segment")
 
 
 def _loops(snapshot: Snapshot, subject: Subject, shared: bool) -> None:
     for path in Path("/sys/block").glob("loop*/loop/backing_file"):
         backing = path.read_text().strip()
-        if not shared or subject.mentioned_in(backing):
+        if subject.mentioned_in(backing) or not (shared or backing.startswith("/var/lib/snapd/")):
             snapshot.add("loop devices", backing)

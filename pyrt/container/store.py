@@ -73,10 +73,8 @@ class ContainerStore:
         container.wake()
         trash = self._trash / f"{container.id}.removed"
         try:
-            if container.record.config.auto_remove:
-                container.move(trash)
-            else:
-                await asyncio.to_thread(container.move, trash, durable=True)
+            # A thread's work: the rename waits for the kernel to take down the overlay that was mounted in there.
+            await asyncio.to_thread(container.move, trash, durable=not container.record.config.auto_remove)
         finally:
             self.by_id.pop(container.id, None)
             if self._names.get(container.name) is container:

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/keyctl.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
@@ -264,6 +265,22 @@ static void emit(int fd, uint64_t count, uint64_t state)
     }
 }
 
+/* PORT: sends every datagram back to where it came from, for ever. */
+static void echo_datagrams(const char *port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port))};
+    char buffer[2048];
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) < 0)
+        exit(1);
+    for (;;) {
+        socklen_t length = sizeof address;
+        ssize_t n = recvfrom(fd, buffer, sizeof buffer, 0, (struct sockaddr *)&address, &length);
+        if (n < 0 || sendto(fd, buffer, (size_t)n, 0, (struct sockaddr *)&address, length) < 0)
+            exit(1);
+    }
+}
+
 int main(int argc, char **argv)
 {
     const char *verb = argc > 1 ? argv[1] : "", *first = argc > 2 ? argv[2] : "";
@@ -299,6 +316,8 @@ int main(int argc, char **argv)
         spin(first);
     else if (strcmp(verb, "emit") == 0 && argc > 4)
         emit(atoi(argv[2]), strtoull(argv[3], NULL, 10), strtoull(argv[4], NULL, 10));
+    else if (strcmp(verb, "udp") == 0)
+        echo_datagrams(first);
     else if (strcmp(verb, "exit") == 0)
         return atoi(first);
     else

@@ -251,6 +251,27 @@ def test_the_rest_of_the_machine_must_stay_as_it_was(subject: tuple[Subject, sub
     assert any("nft rules: 1 missing" in line for line in ledger.difference(before, ledger.take(what)))
 
 
+def test_what_is_somebody_elses_does_not_count(subject: tuple[Subject, subprocess.Popen[str]]) -> None:
+    what, _ = subject
+    name = "pyrtfade123"
+    before = ledger.take(what, shared=False)
+
+    def shown() -> str:
+        return "\n".join(ledger.difference(before, ledger.take(what, shared=False)))
+
+    run("ip", "link", "add", name, "type", "bridge")
+    run("nft", "add", "table", "ip", f"pyrt-{name}")
+    try:
+        assert "fade123" not in shown()
+        ledger.OUR_INSTANCES.add(name)
+        assert "veths and bridges: 1 more: pyrtfade123" in shown()
+        assert "nft rules: 1 more: table ip pyrt-pyrtfade123" in shown()
+    finally:
+        ledger.OUR_INSTANCES.discard(name)
+        run("nft", "delete", "table", "ip", f"pyrt-{name}")
+        run("ip", "link", "delete", name)
+
+
 def test_a_shared_machine_is_only_asked_for_our_own(subject: tuple[Subject, subprocess.Popen[str]]) -> None:
     what, stand_in = subject
     foreign = replace(what, bridge="ptother0", cgroup="ptother", supervisor_pid=0)

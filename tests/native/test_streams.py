@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -22,7 +23,10 @@ def build(target: Path, sanitizers: str, *sources: Path) -> Path:
 
 
 def run(*command: object) -> str:
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=100)
+    # scripts/sanitize preloads its sanitizers into Python; these programs have their own, and two do not get on.
+    environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    words = [str(part) for part in command]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=100, env=environment)
     assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
     return done.stdout
 
