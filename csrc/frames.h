@@ -22,7 +22,7 @@ enum pyrt_frame_type {
     PYRT_STDOUT = 1,  /* s->c  bytes */
     PYRT_STDERR = 2,  /* s->c  bytes */
     PYRT_NOTICE = 3,  /* s->c  UTF-8 text from pyrt itself, shown on the client's stderr */
-    PYRT_CALL = 16,   /* c->s  JSON: version, argv, cwd, tty, size; the first frame of a connection */
+    PYRT_CALL = 16,   /* c->s  JSON: version, argv, cwd, tty, size[, root]; the first frame of a connection */
     PYRT_EXIT = 17,   /* s->c  u32 big endian: the command's exit status; the last frame of a connection */
     PYRT_RESIZE = 18, /* c->s  u16 rows, u16 columns, big endian */
     PYRT_SIGNAL = 19, /* c->s  u32 big endian: a signal for the container */

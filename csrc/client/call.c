@@ -82,7 +82,8 @@ static void put_string(struct text *text, const char *string)
     put(text, "\"", 1);
 }
 
-ssize_t build_call(unsigned char *data, size_t bytes, char *const *argv, const int tty[3], int rows, int columns)
+ssize_t build_call(unsigned char *data, size_t bytes, char *const *argv, const char *root, const int tty[3], int rows,
+                   int columns)
 {
     struct text text = {.data = data, .bytes = bytes};
     char directory[4096], tail[128];
@@ -95,6 +96,10 @@ ssize_t build_call(unsigned char *data, size_t bytes, char *const *argv, const i
     put_text(&text, "],\"cwd\":");
     /* the kernel names a directory that is out of reach "(unreachable)/…" */
     put_string(&text, getcwd(directory, sizeof directory) && directory[0] == '/' ? directory : "/");
+    if (root) {
+        put_text(&text, ",\"root\":");
+        put_string(&text, root);
+    }
     snprintf(tail, sizeof tail, ",\"tty\":[%s,%s,%s],\"size\":[%d,%d]}", tty[0] ? "true" : "false",
              tty[1] ? "true" : "false", tty[2] ? "true" : "false", rows, columns);
     put_text(&text, tail);

@@ -106,7 +106,8 @@ int main(int argc, char **argv)
     if (tty[0] || tty[1] || tty[2])
         terminal_size(&rows, &columns);
     char **words = argv + options.verb;
-    ssize_t length = build_call(call + PYRT_FRAME_HEADER, PYRT_FRAME_MAX, words, tty, rows, columns);
+    const char *root = options.root_given && address.transport == TRANSPORT_UNIX ? options.root : NULL;
+    ssize_t length = build_call(call + PYRT_FRAME_HEADER, PYRT_FRAME_MAX, words, root, tty, rows, columns);
     if (length < 0)
         fail("the command line is too long: at most 1 MiB of arguments reach the daemon");
     wire_header(call, PYRT_CALL, (size_t)length);

@@ -25,6 +25,7 @@ struct options {
     const char *hosts[MAX_HOSTS]; /* -H or PYRT_HOST; none: the default socket */
     int host_count;
     const char *root;
+    int root_given; /* by --root or PYRT_ROOT: a daemon of another root is the wrong one */
     const char *run_dir;
     const char *bridge;
     const char *tls_ca, *tls_cert, *tls_key;
@@ -64,8 +65,9 @@ int start_daemon(const struct options *options, char *reason, size_t reason_byte
 int start_relay(const struct options *options);
 const char *find_python(char *path, size_t path_bytes);
 
-/* call.c: builds the payload at `data`; its length, or -E2BIG */
-ssize_t build_call(unsigned char *data, size_t bytes, char *const *argv, const int tty[3], int rows, int columns);
+/* call.c: builds the payload at `data`; its length, or -E2BIG. root: the one the daemon must have, or NULL */
+ssize_t build_call(unsigned char *data, size_t bytes, char *const *argv, const char *root, const int tty[3], int rows,
+                   int columns);
 
 /* wire.c: the only place that knows a header's bytes */
 void wire_header(unsigned char *header, unsigned type, size_t length);
@@ -98,6 +100,7 @@ struct sink {
 };
 void sink_init(struct sink *sink, int stdio);
 void sink_unblock(struct sink *sink);
+#define SINK_BROKEN ((size_t)-1)
 size_t sink_write(struct sink *sink, const void *data, size_t length);
 
 /* stream.c: the status to exit with, or SERVE_AGAIN: the daemon went away without having read the call */

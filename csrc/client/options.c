@@ -82,6 +82,7 @@ static void fill_in(struct options *options)
         options->hosts[options->host_count++] = host;
     if (!options->root)
         options->root = variable("PYRT_ROOT");
+    options->root_given = options->root != NULL;
     if (!options->root)
         options->root = "/var/lib/pyrt";
     if (!options->run_dir)

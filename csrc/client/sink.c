@@ -71,7 +71,10 @@ static ssize_t write_some(const struct sink *sink, const void *data, size_t leng
     }
 }
 
-/* Bytes written: all of them, or fewer once streaming and the reader is behind. Does not return from a real error. */
+/*
+ * Bytes written: all of them, or fewer once streaming and the reader is behind; SINK_BROKEN when nobody reads any more.
+ * Does not return from any other error.
+ */
 size_t sink_write(struct sink *sink, const void *data, size_t length)
 {
     size_t done = 0;
@@ -85,7 +88,7 @@ size_t sink_write(struct sink *sink, const void *data, size_t length)
         } else if (errno == EAGAIN) {
             break;
         } else if (errno == EPIPE) {
-            signals_die(SIGPIPE); /* as cat(1) does */
+            return SINK_BROKEN;
         } else if (errno != EINTR) {
             fail("cannot write to %s: %s", sink->stdio == 1 ? "stdout" : "stderr", strerror(errno));
         }

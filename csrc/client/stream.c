@@ -145,6 +145,18 @@ static void take_signals(struct stream *stream)
     }
 }
 
+/* Nobody reads our output any more: the container hears what any writer of a pipe does, and we end as cat(1) does. */
+static __attribute__((noreturn)) void break_off(struct stream *stream)
+{
+    if (stream->flags & PYRT_START_SIGNALS) {
+        unsigned char payload[4];
+        wire_put_u32(payload, SIGPIPE);
+        queue(stream, PYRT_SIGNAL, payload, sizeof payload);
+        flush(stream);
+    }
+    signals_die(SIGPIPE);
+}
+
 static void start(struct stream *stream, const unsigned char *payload, size_t length)
 {
     if (length != 1 || stream->started || stream->source_fd >= 0)
@@ -220,6 +232,8 @@ static void consume(struct stream *stream)
         if (stream->left) {
             size_t want = there < stream->left ? there : stream->left;
             size_t done = sink_write(stream->sink, in->data + in->start, want);
+            if (done == SINK_BROKEN)
+                break_off(stream);
             in->start += done;
             stream->left -= done;
             stream->blocked = done < want;

@@ -78,24 +78,40 @@ class Attachment:
         if self.socket.fileno() >= 0:
             self._loop.watch(self.socket.fileno(), READ, self._on_readable)
 
-    def _gone(self) -> None:
+    def hear_out(self) -> None:
+        """The client has hung up: take what it said last, a signal perhaps, and close."""
+        while self._read():
+            pass
+        self._gone()
+
+    def _gone(self, *, detached: bool = False) -> None:
+        if self._stdin is not None and not detached and self.socket.fileno() >= 0:
+            self._stdin.hang_up()
         self.close()
         if not self._leaving:
             self._leaving = True
             self._on_gone(self)
 
     def _on_readable(self) -> None:
+        self._read()
+
+    def _read(self) -> bool:
+        """Take in what has arrived; False when that was nothing, or the end."""
+        if self.socket.fileno() < 0:
+            return False
         try:
             if self._frames.recv(self.socket.fileno()) == 0:
                 self._gone()
-                return
+                return False
             for kind, payload in self._frames:
                 if not self._leaving:
                     self._take(kind, payload)
         except BlockingIOError:
-            return
+            return False
         except (OSError, frames.FrameError, struct.error):
             self._gone()
+            return False
+        return True
 
     def _take(self, kind: int, payload: bytes) -> None:
         if kind == frames.STDIN:
@@ -115,6 +131,6 @@ class Attachment:
                 raise frames.FrameError(f"{number} is no signal")
             self._target.deliver(number)
         elif kind == frames.DETACH:
-            self._gone()
+            self._gone(detached=True)
         else:
             raise frames.FrameError(f"a frame of type {kind} from a client that streams")

@@ -86,6 +86,8 @@ class RunningContainer:
             log.add_stream(launch.take_fd("stderr_fd"), frames.STDERR)
             if launch.stdin_fd >= 0:
                 self._stdin = Stdin(loop, launch.take_fd("stdin_fd"), terminal=False)
+        for warning in launch.cgroup.warnings:
+            log.notice(f"{warning}\n".encode())
         loop.watch(launch.slot.pidfd, READ, self._on_process_end)
 
     # --- clients ---
@@ -129,8 +131,8 @@ class RunningContainer:
         for attachment in self._attachments:
             if attachment.reader_id == reader_id:
                 if gone:
+                    attachment.hear_out()
                     self._drop(attachment)
-                    attachment.close()
                 else:
                     self._attachments.remove(attachment)
                     attachment.finish()

@@ -170,6 +170,7 @@ class Runtime:
         try:
             if config.network == "bridge":
                 container.allocation = self.network.allocate(record.id, config.ports)
+                self._log_notices()
                 container.set_network(container.allocation.to_record())
             container.make_directories()
             container.write()
@@ -266,10 +267,16 @@ class Runtime:
         await self._supervision.restart()
         await self._reconcile()
 
+    def _log_notices(self) -> None:
+        """Say what the network changed on the host beyond its own bridges and rules."""
+        while self.network.notices:
+            logger.warning("%s", self.network.notices.pop(0))
+
     async def _watch_network(self) -> None:
         """Repair what others remove of ours (a firewall that is reloaded flushes every rule)."""
         while True:
             await asyncio.sleep(NETWORK_CHECK_S)
+            self._log_notices()
             if any(container.allocation for container in self.containers.values()):
                 try:
                     if await asyncio.to_thread(self.network.repair):

@@ -46,6 +46,11 @@ class Stdin:
         self._ending = True
         self._flush()
 
+    def hang_up(self) -> None:
+        """The client that fed it has gone. A pipe ends; a terminal waits for somebody else."""
+        if not self._terminal:
+            self.end()
+
     def close(self) -> None:
         if self._fd < 0:
             return

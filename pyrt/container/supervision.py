@@ -22,6 +22,7 @@ from pyrt.errors import PyrtError, StartError
 
 logger = logging.getLogger(__name__)
 
+LOG_BYTES = 4 << 20
 RESPAWN_S = 1.0
 ANSWER_S = 30.0  # a start that takes longer than this hangs in the kernel (a dead network file system, say)
 
@@ -84,6 +85,7 @@ class Supervision:
             listener.bind(os.fspath(path))
             os.chmod(path, 0o600)
             listener.listen(4)
+            _rotate(self._run_dir / "supervisor.log")
             log_fd = os.open(
                 self._run_dir / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
             )
@@ -189,6 +191,12 @@ class Supervision:
         if "error" in reply:
             raise _rebuild(reply)
         return reply
+
+
+def _rotate(log: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if log.stat().st_size > LOG_BYTES:
+            log.replace(log.with_suffix(".log.1"))
 
 
 def _connect(path: Path) -> socket.socket | None:

@@ -20,6 +20,7 @@ class Call:
     cwd: str
     tty: tuple[bool, bool, bool]
     size: tuple[int, int]
+    root: str = ""  # the root the client means to use; "" where it does not say
 
 
 def parse_call(payload: bytes) -> Call:
@@ -33,6 +34,7 @@ def parse_call(payload: bytes) -> Call:
     if value.get("version") != VERSION or isinstance(value["version"], bool):
         raise ProtocolError(f"this daemon speaks version {VERSION} of the protocol; update the client or the daemon")
     argv, cwd, tty, size = (value.get(name) for name in ("argv", "cwd", "tty", "size"))
+    root = value.get("root", "")
     if not isinstance(argv, list) or not all(_is_argument(word) for word in argv):
         raise ProtocolError("the call's argv is not a list of arguments")
     if not _is_argument(cwd) or not cwd.startswith("/"):
@@ -41,7 +43,9 @@ def parse_call(payload: bytes) -> Call:
         raise ProtocolError("the call's tty is not three booleans")
     if not isinstance(size, list) or len(size) != 2 or not all(type(n) is int and 0 <= n <= 65535 for n in size):
         raise ProtocolError("the call's size is not two numbers")
-    return Call(argv, cwd, (tty[0], tty[1], tty[2]), (size[0], size[1]))
+    if not _is_argument(root):
+        raise ProtocolError("the call's root is not a path")
+    return Call(argv, cwd, (tty[0], tty[1], tty[2]), (size[0], size[1]), root)
 
 
 def _is_argument(word: Any) -> TypeGuard[str]:

@@ -25,7 +25,7 @@ from pyrt.commands.flags import Flag, parse
 from pyrt.core import frames
 from pyrt.daemon.address import TcpAddress, Tls, UnixAddress, parse_address, tls_of
 from pyrt.daemon.call import Call
-from pyrt.daemon.dispatch import dispatch
+from pyrt.daemon.dispatch import FAILED, dispatch
 from pyrt.daemon.listener import Listener, bind_tcp, bind_unix
 from pyrt.daemon.places import Lock, prepare_directory
 from pyrt.daemon.session import Session
@@ -165,6 +165,11 @@ async def _serve(
 
         session = Session(connection, call=call, reader=reader, on_disconnect=leave)
         try:
+            if call.root and os.path.realpath(call.root) != os.path.realpath(options.root):
+                text = f"the daemon of {options.run_dir} serves the root {options.root}; give --root {call.root}"
+                await session.fail(f"{text} a --run-dir of its own")
+                await session.exit(FAILED)
+                return
             await dispatch(session, runtime.get)
         except asyncio.CancelledError:
             if not session.gone:

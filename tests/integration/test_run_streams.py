@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.harness import Pyrt
+from tests.processes import wait_until
 
 pytestmark = pytest.mark.root
 
@@ -85,8 +87,16 @@ def test_a_reader_that_goes_away_ends_the_run(pyrt: Pyrt) -> None:
     assert command.stdout
     assert command.stdout.read(2) == b"y\n"
     command.stdout.close()
-    command.wait(timeout=20)
-    pyrt("rm", "-f", "endless")
+    assert command.wait(timeout=20) == -signal.SIGPIPE
+    wait_until(lambda: not pyrt.status_of("endless"), what="the container ended by SIGPIPE")
+
+
+def test_a_client_that_is_killed_ends_the_stdin(pyrt: Pyrt) -> None:
+    command = pyrt.start("run", "-i", "--name", "reader", "bb", "cat", stdin=subprocess.PIPE)
+    pyrt.wait_status("reader", "Up")
+    command.kill()
+    pyrt.wait_status("reader", "Exit 0")
+    pyrt.ok("rm", "reader")
 
 
 def test_a_closed_stdout_is_no_crash(pyrt: Pyrt) -> None:

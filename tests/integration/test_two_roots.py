@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -61,6 +62,11 @@ def test_a_root_has_one_owner(pyrt: Pyrt, tmp_path: object) -> None:
     done = subprocess.run([pyrt.client, "-d"], env=environment, capture_output=True, timeout=20, text=True)
     assert done.returncode == 125
     assert done.stderr.startswith("Error: ") and str(pyrt.root) in done.stderr
+
+
+def test_a_daemon_of_another_root_is_not_taken_for_this_one(pyrt: Pyrt, tmp_path: Path) -> None:
+    result = pyrt("ps", env={"PYRT_ROOT": str(tmp_path)})
+    assert result.status == 125 and f"serves the root {pyrt.root}" in result.error
 
 
 def test_an_instance_that_was_closed_leaves_nothing(pyrt: Pyrt, bb_tar: bytes) -> None:
