@@ -20,12 +20,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pyrt.daemon.main import MAX_THREADS
 from tests.processes import Process, descendants, processes
 
 SETTLE_SECONDS = 6.0
 POLL_SECONDS = 0.04
 # asyncio.to_thread grows its pool as it is used; that is no leak. Beyond the pool it is.
-POOL_THREADS = min(32, (os.cpu_count() or 1) + 4) + 2
+POOL_THREADS = MAX_THREADS + 2
 HOST_KINDS = ("host mounts", "veths and bridges", "nft rules", "named network namespaces", "loop devices")
 IDENTIFIER = re.compile(r"[0-9a-f]{12,}")
 NUMBER = re.compile(r"\d+")

@@ -58,6 +58,8 @@ class Supervision:
         self._channel: Channel | None = None
         self._replies: dict[int, asyncio.Future[Message]] = {}
         self._sequence = itertools.count(1)
+        self._sending = asyncio.Lock()
+        self._room: asyncio.Future[None] | None = None  # set while a request waits for room in the socket
         self._process: subprocess.Popen[bytes] | None = None
         self._spawned_at = -RESPAWN_S
 
@@ -162,8 +164,10 @@ class Supervision:
     def _disconnect(self) -> None:
         if self._channel is not None:
             asyncio.get_running_loop().remove_reader(self._channel.socket)
+            asyncio.get_running_loop().remove_writer(self._channel.socket)
             self._channel.close()
             self._channel = None
+            self._on_room()
 
     def tell(self, op: str, message: Message) -> None:
         """Send a request whose reply nobody waits for."""
@@ -172,25 +176,54 @@ class Supervision:
                 self._channel.send({**message, "op": op, "seq": next(self._sequence)})
 
     async def ask(self, op: str, message: Message, fds: Sequence[int] = ()) -> Message:
-        """Send a request and wait for its reply. Raises the PyrtError that the supervisor answered with."""
-        if self._channel is None:
-            await self.connect()
-        assert self._channel is not None
+        """Send a request and wait for its reply. Raises the PyrtError that the supervisor answered with.
+
+        `fds` are borrowed, and may be closed once this has been called.
+        """
         sequence = next(self._sequence)
         future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._replies[sequence] = future
+        held: list[int] = []
         try:
-            self._channel.send({**message, "op": op, "seq": sequence}, fds)
-            reply = await asyncio.wait_for(future, ANSWER_S)
+            held += map(os.dup, fds)
+            async with asyncio.timeout(ANSWER_S):
+                await self._send({**message, "op": op, "seq": sequence}, held)
+                reply = await future
         except TimeoutError:
             raise SupervisorSilentError(f"the supervisor has not answered for {ANSWER_S:.0f} s") from None
         except OSError as error:
             raise SupervisorLostError(f"the supervisor cannot be reached: {error.strerror}") from error
         finally:
             self._replies.pop(sequence, None)
+            if future.done() and not future.cancelled():
+                future.exception()  # taken notice of, also where sending failed first
+            for fd in held:
+                os.close(fd)
         if "error" in reply:
             raise _rebuild(reply)
         return reply
+
+    async def _send(self, message: Message, fds: Sequence[int]) -> None:
+        """Send, in turn; waits while the supervisor is behind with what it was sent before. Raises OSError."""
+        async with self._sending:
+            if self._channel is None:
+                await self.connect()
+            while (channel := self._channel) is not None:
+                try:
+                    channel.send(message, fds)
+                    return
+                except BlockingIOError:
+                    self._room = asyncio.get_running_loop().create_future()
+                    asyncio.get_running_loop().add_writer(channel.socket, self._on_room)
+                    await self._room
+            raise SupervisorLostError("the supervisor ended before it could be asked; see supervisor.log")
+
+    def _on_room(self) -> None:
+        if self._channel is not None:
+            asyncio.get_running_loop().remove_writer(self._channel.socket)
+        room, self._room = self._room, None
+        if room is not None and not room.done():
+            room.set_result(None)
 
 
 def _rotate(log: Path) -> None:

@@ -18,6 +18,7 @@ import signal
 import socket
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from pyrt.engine.spec import LaunchSpec
 from pyrt.errors import NotFoundError, PyrtError, StartError
 
 LONELY_S = 3.0  # how long it stays with nothing to supervise and nobody to serve
+SAY_AGAIN_S = 0.02
 EXIT_FILE = "exit.json"
 
 logger = logging.getLogger("pyrt.supervisor")
@@ -81,6 +83,7 @@ class Supervisor:
         self._starting: dict[str, Launch] = {}
         self._ending = False
         self._daemon: Channel | None = None
+        self._unsaid: deque[Message] = deque()  # for a daemon that is behind with reading
 
     def run(self) -> None:
         self._listener.setblocking(False)
@@ -134,16 +137,28 @@ class Supervisor:
             self._loop.unwatch(self._daemon.fileno())
             self._daemon.close()
             self._daemon = None
+            self._unsaid.clear()
         self._loop.call_later(LONELY_S, self._check_end)
 
     def _say(self, message: Message) -> None:
-        """Tell the daemon. One that does not listen is let go: the next one asks for everything anew."""
+        """Tell the daemon, if there is one: the next one asks for everything anew."""
         if self._daemon is None:
             return
-        try:
-            self._daemon.send(message)
-        except OSError:
-            self._disconnect()
+        self._unsaid.append(message)
+        if len(self._unsaid) == 1:
+            self._say_all()
+
+    def _say_all(self) -> None:
+        while self._daemon is not None and self._unsaid:
+            try:
+                self._daemon.send(self._unsaid[0])
+            except BlockingIOError:  # it is busy, or was stopped
+                self._loop.call_later(SAY_AGAIN_S, self._say_all)
+                return
+            except OSError:
+                self._disconnect()
+                return
+            self._unsaid.popleft()
 
     def _on_request(self) -> None:
         assert self._daemon is not None

@@ -126,3 +126,13 @@ def test_a_slow_reader_gets_every_byte(pyrt: Pyrt, probe: Path) -> None:
         digest.update(data)
     assert command.wait(timeout=20) == 0
     assert digest.digest() == hashlib.sha256(expected(probe, 4 * MEGABYTE, 17)).digest()
+
+
+def test_a_signal_behind_stdin_that_the_container_has_closed(pyrt: Pyrt) -> None:
+    """More input than anybody buffers, for a container that wants none: what nobody reads holds up no signal."""
+    script = "exec <&-; trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done"
+    with open("/dev/zero", "rb") as zero:
+        command = pyrt.start("run", "--rm", "-i", "bb", "sh", "-c", script, stdin=zero.fileno())
+    assert command.stdout and command.stdout.readline() == b"ready\n"
+    command.terminate()
+    assert command.wait(timeout=20) == 9
