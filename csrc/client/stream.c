@@ -163,6 +163,8 @@ static void start(struct stream *stream, const unsigned char *payload, size_t le
         fail("the pyrt daemon sent a START that makes no sense");
     stream->started = 1;
     stream->flags = payload[0];
+    if (stream->flags & PYRT_START_SIGNALS)
+        signal(SIGPIPE, SIG_IGN); /* the container is to hear of it before we end */
     if (stream->flags & PYRT_START_STDIN) {
         stream->source_fd = STDIN_FILENO;
         stream->source_is_file = 0;

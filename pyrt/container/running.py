@@ -188,7 +188,7 @@ class RunningContainer:
         self._record = {
             "code": status if status >= 0 else None,
             "signal": -status if status < 0 else None,
-            "oom": self._launch.cgroup.oom_kills() > 0,
+            "oom": self._ran_out_of_memory(),
             "timed_out": self._timed_out,
             "finished_at": time.time(),
         }
@@ -202,6 +202,13 @@ class RunningContainer:
             self._exit()
         else:
             self._timers = [self._loop.call_later(DRAIN_S, self._give_up_streams)]
+
+    def _ran_out_of_memory(self) -> bool:
+        try:
+            return self._launch.cgroup.oom_kills() > 0
+        except (OSError, PyrtError) as error:  # somebody removed the group: the end is recorded all the same
+            logger.error("container %s: %s", self.id, error)
+            return False
 
     def on_drained(self) -> None:
         """All output there was has been read to its end (which may be told early, while streams are being added)."""

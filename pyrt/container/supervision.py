@@ -23,6 +23,7 @@ from pyrt.errors import PyrtError, StartError
 logger = logging.getLogger(__name__)
 
 LOG_BYTES = 4 << 20
+END_S = 5.0
 RESPAWN_S = 1.0
 ANSWER_S = 30.0  # a start that takes longer than this hangs in the kernel (a dead network file system, say)
 
@@ -139,10 +140,14 @@ class Supervision:
                 future.set_result(message)
 
     async def restart(self) -> None:
-        """After a loss: collect the one that ended, and start another, unless that one ended at once too."""
+        """After a loss: collect the one that ended, and start another, unless that one ended at once too.
+
+        One that let go of us and lives on is connected to again.
+        """
         if self._process is not None:
-            await asyncio.to_thread(self._process.wait)
-            self._process = None
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                await asyncio.to_thread(self._process.wait, END_S)
+                self._process = None
         if time.monotonic() - self._spawned_at > RESPAWN_S:
             await self.connect()
 
