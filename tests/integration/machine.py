@@ -40,9 +40,8 @@ def kernel() -> Path:
     archives = sorted(CACHE.glob("linux-image-*.deb"))
     if done.returncode or not archives:
         raise Unavailable(f"{package[1]} cannot be downloaded: {done.stderr.strip().splitlines()[-1:]}")
-    unpack = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(archives[-1])], stdout=subprocess.PIPE)
-    subprocess.run(["tar", "-xf", "-", "-C", str(CACHE), "./boot"], stdin=unpack.stdout, check=True)
-    unpack.wait()
+    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(archives[-1])], stdout=subprocess.PIPE) as unpack:
+        subprocess.run(["tar", "-xf", "-", "-C", str(CACHE), "./boot"], stdin=unpack.stdout, check=True)
     archives[-1].unlink()
     return sorted(CACHE.glob("boot/vmlinuz-*"))[-1]
 

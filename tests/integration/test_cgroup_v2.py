@@ -51,8 +51,8 @@ run="{os.path.realpath(sys.executable)} -m pytest -v --no-header --noconftest --
 $run -k "not alone" {files[0]} {files[1]}
 # An initramfs cannot be pivoted away from: containers are started from a copy of it.
 mkdir /copy; mount -t tmpfs copy /copy
-for entry in /*; do case $entry in /copy|/proc|/sys|/dev|/tmp) ;; *) cp -a $entry /copy ;; esac; done
-mkdir /copy/proc /copy/sys /copy/dev /copy/tmp
+for entry in /*; do case $entry in /copy|/proc|/sys|/dev) ;; *) cp -a $entry /copy ;; esac; done
+mkdir /copy/proc /copy/sys /copy/dev
 for name in proc sys dev; do mount --rbind /$name /copy/$name; done
 chroot /copy sh -c "cd {REPOSITORY} && $run {files[2]}"
 """
