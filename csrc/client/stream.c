@@ -303,7 +303,7 @@ static void turn(struct stream *stream)
     }
     if (fds[2].revents)
         take_signals(stream);
-    if (fds[1].revents)
+    if (fds[1].revents && stream->out.start == stream->out.end) /* a signal may just have been put there */
         read_source(stream);
     if (fds[3].revents)
         consume(stream);

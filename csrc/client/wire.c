@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The bytes of a frame's header and of the numbers in payloads, for the client. See csrc/frames.h. */
+/* Frames as the client needs them (csrc/frames.c reads and writes the headers), and the numbers in their payloads. */
 
 #include <errno.h>
 
@@ -20,16 +20,19 @@ unsigned wire_get_u32(const unsigned char *data)
 
 void wire_header(unsigned char *header, unsigned type, size_t length)
 {
-    header[0] = (unsigned char)type;
-    header[1] = header[2] = header[3] = 0;
-    wire_put_u32(header + 4, (unsigned)length);
+    pyrt_frame_encode(header, type, length);
 }
 
-/* The frame's type, or -EPROTO where these eight bytes cannot be a header. */
+/*
+ * The frame's type, or -EPROTO where these eight bytes cannot be a header. A type this client does not know is returned
+ * too: it tells of another version at the other end, which is worth a message of its own.
+ */
 int wire_parse(const unsigned char *header, size_t *length)
 {
-    *length = wire_get_u32(header + 4);
-    if (header[1] || header[2] || header[3] || *length > PYRT_FRAME_MAX)
-        return -EPROTO;
-    return header[0];
+    struct pyrt_frame frame;
+    int ret = pyrt_frame_decode(header, PYRT_FRAME_HEADER, PYRT_FRAME_MAX, &frame);
+    *length = ret == PYRT_FRAME_HEADER ? frame.length : 0;
+    if (ret == -EPROTO && !header[1] && !header[2] && !header[3])
+        return header[0];
+    return ret == PYRT_FRAME_HEADER ? (int)frame.type : -EPROTO;
 }

@@ -51,4 +51,4 @@ class IPAllocator:
                 if candidate != self.gateway and candidate not in in_use:
                     self._previous = int(candidate)
                     return candidate
-        raise NetworkError(f"no free address in {self.network}: stop a container or configure a larger bridge network")
+        raise NetworkError(f"no free address in {self.network}: stop a container")
