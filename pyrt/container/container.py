@@ -24,7 +24,7 @@ class Container:
         self.state = State()
         self.allocation: Allocation | None = None
         self.removing = False
-        self.discarded = False
+        self.discarding: asyncio.Task[None] | None = None  # its removal, once that has begun
         self.started_once = False
         self.starting = False  # a request to start it is under way
         self.early_exit: dict[str, Any] | None = None  # its end, heard of before the reply to its start

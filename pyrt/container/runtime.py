@@ -253,8 +253,8 @@ class Runtime:
 
     async def departures(self) -> None:
         """Wait a moment for containers that have ended and are being removed: they still hold names and images."""
-        if gone := [task for container, task in self._departing.items() if not container.discarded]:
-            await asyncio.wait(gone, timeout=READERS_S)
+        if self._departing:
+            await asyncio.wait(list(self._departing.values()), timeout=READERS_S)
 
     def _on_supervisor_lost(self) -> None:
         logger.error("the supervisor ended; see supervisor.log")

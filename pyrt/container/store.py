@@ -61,16 +61,18 @@ class ContainerStore:
         return container
 
     async def discard(self, container: Container) -> None:
-        """Take a container out of the books and off the disk. Harmless twice.
+        """Take a container out of the books and off the disk. Harmless twice: whoever comes second waits as well.
 
         Its name is free when this returns, and it will not come back after a power cut (one that is removed at its end
         would not anyway); its files go in the background.
         """
-        if container.discarded:
-            return
-        container.discarded = True
-        container.starting = False
-        container.wake()
+        if container.discarding is None:
+            container.starting = False
+            container.wake()
+            container.discarding = asyncio.get_running_loop().create_task(self._discard(container))
+        await asyncio.shield(container.discarding)
+
+    async def _discard(self, container: Container) -> None:
         trash = self._trash / f"{container.id}.removed"
         try:
             # A thread's work: the rename waits for the kernel to take down the overlay that was mounted in there.
