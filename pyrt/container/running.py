@@ -17,6 +17,7 @@ from typing import Any
 
 from pyrt.container.attachment import Attachment
 from pyrt.container.loop import READ, Loop, Timer
+from pyrt.container.raw_attachment import RawAttachment
 from pyrt.container.signals import ends_by_default
 from pyrt.container.stdin import Stdin
 from pyrt.core import broadcast, frames
@@ -92,27 +93,34 @@ class RunningContainer:
 
     # --- clients ---
 
-    def attach(self, sock: socket.socket) -> None:
-        """Connect the client that ran the container (owned): everything it writes, its exit status, and its stdin."""
+    def attach(self, sock: socket.socket, *, raw: bool) -> None:
+        """Connect the client that ran the container (owned): everything it writes, its exit status, and its stdin.
+
+        `raw`: it speaks no frames, gets the output alone, and what it sends is stdin.
+        """
         flags = frames.START_SIGNALS
         if self._stdin is not None and self._wants_stdin:
             flags |= frames.START_STDIN | (frames.START_TTY if self._terminal_fd >= 0 else 0)
         stdin = self._stdin if flags & frames.START_STDIN else None
-        if not self._greet(sock, flags):
+        if not raw and not self._greet(sock, flags):
             if stdin is not None:
                 stdin.end()
             return
-        attachment = Attachment(self._loop, sock, self, stdin, self._on_client_gone)
-        attachment.reader_id = self.log.add_reader(sock.fileno(), offset=broadcast.START, guaranteed=True)
+        kind = RawAttachment if raw else Attachment
+        attachment = kind(self._loop, sock, self, stdin, self._on_client_gone)
+        attachment.reader_id = self.log.add_reader(sock.fileno(), offset=broadcast.START, guaranteed=True, raw=raw)
         self._attachments.append(attachment)
 
-    def show_log(self, sock: socket.socket, *, follow: bool) -> None:
+    def show_log(self, sock: socket.socket, *, follow: bool, raw: bool) -> None:
         """Send a client (owned) the log from its beginning, to what is its end now or to the container's end."""
-        if not self._greet(sock, 0):
+        if not raw and not self._greet(sock, 0):
             return
-        attachment = Attachment(self._loop, sock, self, None, self._on_client_gone)
-        last = frames.encode(frames.EXIT, bytes(4))
-        attachment.reader_id = self.log.add_reader(sock.fileno(), offset=broadcast.START, follow=follow, last=last)
+        kind = RawAttachment if raw else Attachment
+        attachment = kind(self._loop, sock, self, None, self._on_client_gone)
+        last = b"" if raw else frames.encode(frames.EXIT, bytes(4))
+        attachment.reader_id = self.log.add_reader(
+            sock.fileno(), offset=broadcast.START, follow=follow, raw=raw, last=last
+        )
         self._attachments.append(attachment)
 
     @staticmethod

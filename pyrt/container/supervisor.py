@@ -234,7 +234,7 @@ class Supervisor:
 
     def _follow(self, request: Message, fds: list[int]) -> Message:
         container = self._get(request)
-        container.show_log(socket.socket(fileno=fds.pop(0)), follow=request["to_the_end"])
+        container.show_log(socket.socket(fileno=fds.pop(0)), follow=request["to_the_end"], raw=request["raw"])
         return {}
 
     def _start(self, request: Message, fds: list[int]) -> None:
@@ -303,7 +303,7 @@ class Supervisor:
         self._by_log[log] = container
         self._say({"seq": request["seq"], "pid": container.pid, "started_at": container.started_at})
         if client is not None:
-            container.attach(client)
+            container.attach(client, raw=request["raw"])
         if request["timeout"]:
             container.limit_time(request["timeout"])
 
