@@ -29,7 +29,7 @@ from pyrt.container.running import ExitRecord, RunningContainer
 from pyrt.core import broadcast
 from pyrt.durable import write_durably
 from pyrt.engine.cgroups import Cgroup, Layout
-from pyrt.engine.launch import Engine, Launch
+from pyrt.engine.launch import Engine, Launch, engine_name
 from pyrt.engine.native import NativeEngine
 from pyrt.engine.spec import LaunchSpec
 from pyrt.errors import NotFoundError, PyrtError, StartError
@@ -243,7 +243,7 @@ class Supervisor:
         spec = LaunchSpec.from_json(request["spec"])
         log = self._open_log(spec.id, request)
         try:
-            launch = self._engines[spec.engine].begin(spec)
+            launch = self._engines[engine_name(spec.engine)].begin(spec)
         except BaseException:
             log.close()
             raise

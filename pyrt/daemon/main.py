@@ -111,7 +111,7 @@ def parse_options(words: Sequence[str]) -> DaemonOptions:
         try:
             engine_name(engine)
         except UsageError as error:
-            raise UsageError(f"{'--engine' if options.engine else 'PYRT_ENGINE='} {engine!r}: {error}") from None
+            raise UsageError(f"{'--engine' if options.engine else 'PYRT_ENGINE'} {engine!r}: {error}") from None
     return DaemonOptions(
         root=Path(options.root),
         run_dir=Path(options.run_dir),
