@@ -48,8 +48,10 @@ async def run(session: Session, runtime: Runtime, options: Options, arguments: l
     else:
         async with Feed(session.open(source)) as feed:
             image = await feed.consumed_by(_store, runtime, feed, options.comment, source)
+    name = f"{repository}:{tag or DEFAULT_TAG}" if repository else ""
     if repository:
         await asyncio.to_thread(runtime.tags.set, repository, tag or DEFAULT_TAG, image.id, force=True)
+    runtime.events.publish("image", "import", image.id, name)
     await session.out(f"{image.id}\n")
     return 0
 

@@ -22,7 +22,7 @@ from pyrt.container.signals import ends_by_default
 from pyrt.container.stdin import Stdin
 from pyrt.core import broadcast, frames
 from pyrt.core.broadcast import Log
-from pyrt.engine.native import Launch
+from pyrt.engine.launch import Launch
 from pyrt.errors import PyrtError
 
 logger = logging.getLogger("pyrt.supervisor")
@@ -62,7 +62,7 @@ class RunningContainer:
     ) -> None:
         self.id = container_id
         self.log = log
-        self.pid = launch.slot.pid
+        self.pid = launch.pid
         self.started_at = time.time()
         self._loop = loop
         self._launch = launch
@@ -89,7 +89,7 @@ class RunningContainer:
                 self._stdin = Stdin(loop, launch.take_fd("stdin_fd"), terminal=False)
         for warning in launch.cgroup.warnings:
             log.notice(f"{warning}\n".encode())
-        loop.watch(launch.slot.pidfd, READ, self._on_process_end)
+        loop.watch(launch.pidfd, READ, self._on_process_end)
 
     # --- clients ---
 
@@ -169,7 +169,7 @@ class RunningContainer:
         try:
             status, syscall = (Path(f"/proc/{self.pid}/{name}").read_text("latin-1") for name in ("status", "syscall"))
             fatal = ends_by_default(number, status, syscall)
-            self._launch.slot.signal(signal.SIGKILL if fatal else number)
+            self._launch.signal(signal.SIGKILL if fatal else number)
         except (ProcessLookupError, FileNotFoundError):
             pass  # it has ended; its pidfd is about to say so
 
@@ -189,8 +189,8 @@ class RunningContainer:
     # --- its end ---
 
     def _on_process_end(self) -> None:
-        self._loop.unwatch(self._launch.slot.pidfd)
-        status = self._launch.slot.wait()
+        self._loop.unwatch(self._launch.pidfd)
+        status = self._launch.wait()
         for timer in self._timers:
             timer.cancel()
         self._record = {
@@ -241,7 +241,7 @@ class RunningContainer:
         assert self._record is not None
         self.log.finish(frames.encode(frames.EXIT, struct.pack(">I", exit_status(self._record))))
         self._remove_cgroup(attempts=100)
-        self._launch.slot.close()
+        self._launch.close()
         if self._terminal_fd >= 0:
             os.close(self._terminal_fd)
             self._terminal_fd = -1
@@ -260,6 +260,6 @@ class RunningContainer:
             self._loop.call_later(REMOVE_RETRY_S, lambda: self._remove_cgroup(attempts - 1))
 
     def _close_if_done(self) -> None:
-        if self._record is not None and self._launch.slot.pidfd < 0 and not self._attachments:
+        if self._record is not None and self._launch.pidfd < 0 and not self._attachments:
             self.log.close()
             self._on_closed(self)
