@@ -29,6 +29,7 @@ from pyrt.container.events import Events
 from pyrt.container.state import Status, load_exit
 from pyrt.container.store import ContainerStore
 from pyrt.container.supervision import Supervision, SupervisorLostError, SupervisorSilentError
+from pyrt.engine import launch
 from pyrt.engine.seccomp import ProgramCache
 from pyrt.errors import ConflictError, NotFoundError, PyrtError, UsageError
 from pyrt.image.graph import Graph
@@ -60,9 +61,12 @@ class Runtime:
     Belongs to one event loop. What takes longer than handing it to a thread would (0.1 ms) runs in one.
     """
 
-    def __init__(self, root: Path, run_dir: Path, *, bridge: str | None = None) -> None:
+    def __init__(
+        self, root: Path, run_dir: Path, *, bridge: str | None = None, engine: str = launch.DEFAULT
+    ) -> None:
         self.root = root
         self.run_dir = run_dir
+        self.engine = engine  # of the containers that were made without saying which
         name = instance_name(root)
         (root / "cache").mkdir(mode=0o700, exist_ok=True)
         self.events = Events()
@@ -114,23 +118,31 @@ class Runtime:
     # --- running ---
 
     async def run(
-        self, config: Config, *, name: str = "", size: tuple[int, int] = (24, 80), client: socket.socket | None = None
+        self,
+        config: Config,
+        *,
+        name: str = "",
+        size: tuple[int, int] = (24, 80),
+        client: socket.socket | None = None,
+        raw: bool = False,
     ) -> Container:
-        """Make a container and start it; `client` is the connection its output goes to (borrowed).
+        """Make a container and start it; `client` is the connection its output goes to (borrowed), `raw` or in frames.
 
         Returns when its program runs, and it is safe on disk unless it is one that is removed at its end. Raises
         PyrtError; nothing of the container is left then.
         """
         # A caller that is cancelled (its client hung up) must not leave half a start behind: this goes on to an end.
-        return await asyncio.shield(self._run(config, name, size, client))
+        return await asyncio.shield(self._run(config, name, size, client, raw))
 
-    async def _run(self, config: Config, name: str, size: tuple[int, int], client: socket.socket | None) -> Container:
+    async def _run(
+        self, config: Config, name: str, size: tuple[int, int], client: socket.socket | None, raw: bool
+    ) -> Container:
         container = await self._create(config, name)
         try:
             durable = (
                 None if config.auto_remove else asyncio.ensure_future(asyncio.to_thread(container.write, durable=True))
             )
-            await self._launch(container, size, client)
+            await self._launch(container, size, client, raw)
             if durable is not None:
                 await durable
         except BaseException:
@@ -192,7 +204,9 @@ class Runtime:
             return
         raise ConflictError(f"the name {name} is taken by container {holder.id[:16]}: remove it or use another name")
 
-    async def _launch(self, container: Container, size: tuple[int, int], client: socket.socket | None) -> None:
+    async def _launch(
+        self, container: Container, size: tuple[int, int], client: socket.socket | None, raw: bool
+    ) -> None:
         config = container.record.config
         image = self.tags.lookup_image(container.image_id)
         spec = await launching.make_spec(self, container, image, size)
@@ -207,6 +221,7 @@ class Runtime:
         request = {
             "spec": spec,
             "attach": client is not None,
+            "raw": raw,
             "ephemeral": config.auto_remove,
             "timeout": config.timeout_s,
             "log_max_bytes": config.log_max_bytes,
@@ -389,12 +404,13 @@ class Runtime:
         except TimeoutError:
             pass
 
-    async def follow(self, container: Container, client: socket.socket, *, to_the_end: bool) -> None:
+    async def follow(self, container: Container, client: socket.socket, *, to_the_end: bool, raw: bool = False) -> None:
         """Stream a running container's log to a client (borrowed): to what is its end now, or to the container's.
 
         Raises NotFoundError when it runs no more.
         """
-        await self._supervision.ask("follow", {"id": container.id, "to_the_end": to_the_end}, [client.fileno()])
+        request = {"id": container.id, "to_the_end": to_the_end, "raw": raw}
+        await self._supervision.ask("follow", request, [client.fileno()])
 
     def _release_network(self, container: Container) -> None:
         allocation, container.allocation = container.allocation, None
