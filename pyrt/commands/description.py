@@ -52,6 +52,7 @@ def _config(container: Container) -> dict[str, Any]:
         "User": config.user,
         "Memory": config.limits.memory_bytes,
         "MemorySwap": config.limits.memory_swap_bytes,
+        "Detach": config.detach,
         "Ports": list(config.ports),
         "Tty": config.tty,
         "OpenStdin": config.open_stdin,

@@ -13,13 +13,11 @@ from pyrt.commands.template.values import to_json
 
 COLUMN_LEAST = 10
 
-FORMAT = Flag(
-    "format",
-    kind=str,
-    default="",
-    metavar="TEMPLATE",
-    help="Print 'json', a template such as '{{.ID}}', or 'table {{.ID}}\\t{{.Status}}'",
-)
+
+def format_flag(short: str | None = None) -> Flag:
+    """The flag of a listing; `-f` where that is not its filter."""
+    text = "Print 'json', a template such as '{{.ID}}', or 'table {{.ID}}\\t{{.Status}}'"
+    return Flag("format", short, kind=str, default="", metavar="TEMPLATE", help=text)
 
 
 class Format:

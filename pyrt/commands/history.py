@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyrt.commands.duration import human_duration
 from pyrt.commands.flags import Flag, Options
-from pyrt.commands.format import FORMAT, Format
+from pyrt.commands.format import Format, format_flag
 from pyrt.commands.table import table
 from pyrt.errors import PyrtError
 from pyrt.image.image import parse_time
@@ -23,7 +23,7 @@ USAGE = "[OPTIONS] IMAGE"
 FLAGS = (
     Flag("quiet", "q", help="Show only ids"),
     Flag("no-trunc", help="Show ids in full: 64 digits, not 16"),
-    FORMAT,
+    format_flag(),
 )
 MINIMUM = MAXIMUM = 1
 FIELDS = {

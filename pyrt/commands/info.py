@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyrt
 from pyrt.commands.flags import Options
-from pyrt.commands.format import FORMAT, Format
+from pyrt.commands.format import Format, format_flag
 
 if TYPE_CHECKING:
     from pyrt.container.runtime import Runtime
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 USAGE = "[OPTIONS]"
 MAXIMUM = 0
-FLAGS = (FORMAT,)
+FLAGS = (format_flag("f"),)
 
 
 async def run(session: Session, runtime: Runtime, options: Options, arguments: list[str]) -> int:

@@ -49,14 +49,15 @@ async def run(session: Session, runtime: Runtime, options: Options, arguments: l
         try:
             found.append(describe(runtime, name, options.type))
         except PyrtError as error:
-            failed.append(error)
+            if not (session.raw and isinstance(error, NotFoundError)):  # Docker 0.1.0 said nothing of what there is not
+                failed.append(error)
     if format is not None:
         for description in found:
             await session.out(format.one(description) + "\n")
     elif found:
         await session.out(to_json(found if len(arguments) > 1 else found[0], indent=4) + "\n")
-    for error in failed:
-        await session.err(f"Error: {error}\n")
+    for reason in failed:
+        await session.err(f"Error: {reason}\n")
     return failed[-1].exit_code if failed else 0
 
 

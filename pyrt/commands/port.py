@@ -21,7 +21,8 @@ async def run(session: Session, runtime: Runtime, options: Options, arguments: l
     container = runtime.get(arguments[0])
     mappings = container.allocation.mappings if container.allocation is not None else ()
     if len(arguments) == 1:
-        lines = [f"{one.container_port}/{one.protocol} -> {one.host_ip}:{one.host_port}\n" for one in mappings]
+        in_order = sorted(mappings, key=lambda one: (one.container_port, one.protocol))
+        lines = [f"{one.container_port}/{one.protocol} -> {one.host_ip}:{one.host_port}\n" for one in in_order]
         await session.out("".join(lines))
         return 0
     port, _, protocol = arguments[1].partition("/")

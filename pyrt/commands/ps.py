@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pyrt.commands.duration import human_duration
 from pyrt.commands.filters import filter_flag, matching, parse_filters
 from pyrt.commands.flags import Flag, Options, natural, shown
-from pyrt.commands.format import FORMAT, Format
+from pyrt.commands.format import Format, format_flag
 from pyrt.commands.sizes import decimal_size
 from pyrt.commands.table import table
 from pyrt.container.state import Status
@@ -29,11 +29,18 @@ FLAGS = (
     Flag("all", "a", help="Also those that do not run any more"),
     Flag("quiet", "q", help="Show only ids"),
     Flag("no-trunc", help="Show ids and commands in full"),
-    Flag("last", "n", kind=natural, default=None, metavar="NUMBER", help="The last so many that were made, running or not"),
+    Flag(
+        "last",
+        "n",
+        kind=natural,
+        default=None,
+        metavar="NUMBER",
+        help="The last so many that were made, running or not",
+    ),
     Flag("latest", "l", help="The last one that was made, running or not"),
     Flag("size", "s", help="Also how much each has written to its root"),
     filter_flag(", ".join(FILTERS)),
-    FORMAT,
+    format_flag(),
 )
 # Docker 0.1.0's columns, then ours: what a script finds by position stays where it was.
 HEADINGS = ("ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "COMMENT", "PORTS", "NAME")
@@ -98,7 +105,9 @@ def _test(runtime: Runtime, key: str, value: str) -> Callable[[Container], bool]
         case "status":
             known = [status.value for status in Status]
             if value not in known:
-                raise UsageError(f"--filter status={shown(value)}: there is no such status; there are {', '.join(known)}")
+                raise UsageError(
+                    f"--filter status={shown(value)}: there is no such status; there are {', '.join(known)}"
+                )
             return lambda one: one.state.status.value == value
         case "exited":
             code = natural(value)

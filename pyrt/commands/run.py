@@ -172,6 +172,7 @@ async def make_config(session: Session, image: Image, options: Options, argument
         volumes=tuple(parse_volume(text, session.cwd) for text in options.volume),
         network=options.network,
         limits=Limits(options.memory, options.memory_swap, options.cpus, options.pids_limit),
+        detach=options.detach,
         tty=options.tty,
         open_stdin=options.interactive,
         auto_remove=options.rm,
