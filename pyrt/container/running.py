@@ -53,6 +53,7 @@ class RunningContainer:
         log: Log,
         *,
         container_id: str,
+        run: str,
         wants_stdin: bool,
         memory_bytes: int,
         reservations: list[int],
@@ -60,6 +61,7 @@ class RunningContainer:
         on_closed: Callable[[RunningContainer], None],
     ) -> None:
         self.id = container_id
+        self.run = run
         self.log = log
         self.pid = launch.slot.pid
         self.started_at = time.time()
@@ -75,7 +77,10 @@ class RunningContainer:
         self._record: ExitRecord | None = None
         self._exiting = False
         self._timed_out = False
+        self._gone = False
+        self._when_gone: list[Callable[[], object]] = []
         self._stdin: Stdin | None = None
+        self._beginning = log.end_offset  # what stands before it is an earlier run's
         self._terminal_fd = launch.take_fd("terminal_fd")
 
         if self._terminal_fd >= 0:
@@ -92,18 +97,22 @@ class RunningContainer:
 
     # --- clients ---
 
-    def attach(self, sock: socket.socket) -> None:
-        """Connect the client that ran the container (owned): everything it writes, its exit status, and its stdin."""
+    def describe(self) -> dict[str, Any]:
+        """What a daemon that finds it needs to know."""
+        return {"run": self.run, "pid": self.pid, "started_at": self.started_at, "paused": False}
+
+    def attach(self, sock: socket.socket, *, stdin: bool) -> None:
+        """Connect the client that started the container (owned): all this run writes, its exit status, its stdin."""
         flags = frames.START_SIGNALS
-        if self._stdin is not None and self._wants_stdin:
+        if stdin and self._stdin is not None and self._wants_stdin:
             flags |= frames.START_STDIN | (frames.START_TTY if self._terminal_fd >= 0 else 0)
-        stdin = self._stdin if flags & frames.START_STDIN else None
+        way_in = self._stdin if flags & frames.START_STDIN else None
         if not self._greet(sock, flags):
-            if stdin is not None:
-                stdin.end()
+            if way_in is not None:
+                way_in.end()
             return
-        attachment = Attachment(self._loop, sock, self, stdin, self._on_client_gone)
-        attachment.reader_id = self.log.add_reader(sock.fileno(), offset=broadcast.START, guaranteed=True)
+        attachment = Attachment(self._loop, sock, self, way_in, self._on_client_gone)
+        attachment.reader_id = self.log.add_reader(sock.fileno(), offset=self._beginning, guaranteed=True)
         self._attachments.append(attachment)
 
     def show_log(self, sock: socket.socket, *, follow: bool) -> None:
@@ -186,6 +195,8 @@ class RunningContainer:
         for timer in self._timers:
             timer.cancel()
         self._record = {
+            "run": self.run,
+            "started_at": self.started_at,
             "code": status if status >= 0 else None,
             "signal": -status if status < 0 else None,
             "oom": self._ran_out_of_memory(),
@@ -222,6 +233,9 @@ class RunningContainer:
         for timer in self._timers:
             timer.cancel()
         assert self._record is not None
+        for fd in self._reservations:  # before the end is told: whoever hears of it may want the ports
+            os.close(fd)
+        self._reservations = []
         self._on_exit(self, self._record)
 
     def _give_up_streams(self) -> None:
@@ -237,19 +251,26 @@ class RunningContainer:
         if self._terminal_fd >= 0:
             os.close(self._terminal_fd)
             self._terminal_fd = -1
-        for fd in self._reservations:
-            os.close(fd)
-        self._reservations = []
         self._close_if_done()
 
     def _remove_cgroup(self, attempts: int) -> None:
         try:
             self._launch.cgroup.remove(timeout_ms=0)
         except PyrtError as error:  # the kernel is still burying the last process
-            if attempts == 0:
-                logger.error("container %s: %s", self.id, error)
+            if attempts > 0:
+                self._loop.call_later(REMOVE_RETRY_S, lambda: self._remove_cgroup(attempts - 1))
                 return
-            self._loop.call_later(REMOVE_RETRY_S, lambda: self._remove_cgroup(attempts - 1))
+            logger.error("container %s: %s", self.id, error)
+        self._gone = True
+        for call in self._when_gone:
+            call()
+
+    def when_gone(self, call: Callable[[], object]) -> None:
+        """Have `call` made when nothing of the container is left in the kernel; at once if that is so."""
+        if self._gone:
+            call()
+        else:
+            self._when_gone.append(call)
 
     def _close_if_done(self) -> None:
         if self._record is not None and self._launch.slot.pidfd < 0 and not self._attachments:
