@@ -29,6 +29,7 @@ from pyrt.container.events import Events
 from pyrt.container.state import Status, load_exit
 from pyrt.container.store import ContainerStore
 from pyrt.container.supervision import Supervision, SupervisorLostError, SupervisorSilentError
+from pyrt.core import frames
 from pyrt.engine.seccomp import ProgramCache
 from pyrt.errors import ConflictError, NotFoundError, PyrtError, UsageError
 from pyrt.image.graph import Graph
@@ -395,6 +396,36 @@ class Runtime:
         Raises NotFoundError when it runs no more.
         """
         await self._supervision.ask("follow", {"id": container.id, "to_the_end": to_the_end}, [client.fileno()])
+
+    async def attach(
+        self,
+        container: Container,
+        client: socket.socket,
+        *,
+        stdin: bool,
+        stdout: bool,
+        stderr: bool,
+        signals: bool,
+    ) -> None:
+        """Connect a client (borrowed) to a running container: its output from now on, its status, its stdin if wanted.
+
+        `signals`: those the client gets go to the container. Raises ConflictError when it does not run.
+        """
+        await container.started()
+        if not container.state.running:
+            raise ConflictError(f"container {container.label} is not running")
+        wanted = {frames.STDOUT: stdout, frames.STDERR: stderr}
+        request = {
+            "id": container.id,
+            "stdin": stdin,
+            "streams": [stream for stream, given in wanted.items() if given] or [frames.NOTICE],
+            "signals": signals,
+        }
+        try:
+            await self._supervision.ask("attach", request, [client.fileno()])
+        except NotFoundError:  # it has ended; the event is on its way
+            raise ConflictError(f"container {container.label} is not running") from None
+        self.events.tell(container, "attach")
 
     def _release_network(self, container: Container) -> None:
         allocation, container.allocation = container.allocation, None
