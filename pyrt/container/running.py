@@ -14,7 +14,7 @@ from pyrt.container.loop import Loop
 from pyrt.container.process import ExitRecord, Process
 from pyrt.container.signals import ends_by_default
 from pyrt.core.broadcast import Log
-from pyrt.engine.native import Launch
+from pyrt.engine.launch import Launch
 from pyrt.errors import PyrtError
 
 logger = logging.getLogger("pyrt.supervisor")

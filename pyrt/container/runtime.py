@@ -30,6 +30,7 @@ from pyrt.container.state import Status, load_exit
 from pyrt.container.store import ContainerStore
 from pyrt.container.supervision import Supervision, SupervisorLostError, SupervisorSilentError
 from pyrt.core import frames
+from pyrt.engine import launch
 from pyrt.engine.seccomp import ProgramCache
 from pyrt.errors import ConflictError, NotFoundError, PyrtError, UsageError
 from pyrt.image.graph import Graph
@@ -61,9 +62,12 @@ class Runtime:
     Belongs to one event loop. What takes longer than handing it to a thread would (0.1 ms) runs in one.
     """
 
-    def __init__(self, root: Path, run_dir: Path, *, bridge: str | None = None) -> None:
+    def __init__(
+        self, root: Path, run_dir: Path, *, bridge: str | None = None, engine: str = launch.DEFAULT
+    ) -> None:
         self.root = root
         self.run_dir = run_dir
+        self.engine = engine  # of the containers that were made without saying which
         name = instance_name(root)
         (root / "cache").mkdir(mode=0o700, exist_ok=True)
         self.events = Events()

@@ -42,6 +42,7 @@ FLAGS: Final = (
     Flag("run-dir", kind=str, default="/run/pyrt"),
     Flag("host", "H", kind=list),
     Flag("bridge", kind=str, default=""),
+    Flag("engine", kind=str, default=""),
     Flag("debug", "D"),
     Flag("background"),
     Flag("tls"),
@@ -59,6 +60,7 @@ class DaemonOptions:
     run_dir: Path
     addresses: tuple[UnixAddress | TcpAddress, ...] = ()
     bridge: str = ""
+    engine: str = ""
     debug: bool = False
     background: bool = False
     tls: Tls | None = None
@@ -78,11 +80,10 @@ RuntimeFactory = Callable[[DaemonOptions], RuntimeLike]
 def make_runtime(options: DaemonOptions) -> RuntimeLike:
     """Make the real Runtime; imported here because a daemon has to answer before all of it is loaded."""
     from pyrt.container.runtime import Runtime
+    from pyrt.engine.launch import DEFAULT
 
-    made: RuntimeLike = (
-        Runtime(options.root, options.run_dir, bridge=options.bridge)
-        if options.bridge
-        else Runtime(options.root, options.run_dir)
+    made: RuntimeLike = Runtime(
+        options.root, options.run_dir, bridge=options.bridge or None, engine=options.engine or DEFAULT
     )
     return made
 
@@ -103,11 +104,20 @@ def parse_options(words: Sequence[str]) -> DaemonOptions:
         from pyrt.network.bridge import check_name
 
         check_name(options.bridge)
+    engine = options.engine or os.environ.get("PYRT_ENGINE", "")
+    if engine:
+        from pyrt.engine.launch import engine_name
+
+        try:
+            engine_name(engine)
+        except UsageError as error:
+            raise UsageError(f"{'--engine' if options.engine else 'PYRT_ENGINE'} {engine!r}: {error}") from None
     return DaemonOptions(
         root=Path(options.root),
         run_dir=Path(options.run_dir),
         addresses=addresses,
         bridge=options.bridge,
+        engine=engine,
         debug=options.debug,
         background=options.background,
         tls=tls,

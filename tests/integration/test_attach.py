@@ -154,7 +154,8 @@ def test_a_guest_whose_reader_goes_away_harms_nobody(pyrt: Pyrt) -> None:
 def test_a_client_that_does_not_read_stops_nobody_and_is_told(pyrt: Pyrt) -> None:
     """It misses what the log could not keep for it, and a line says how much."""
     script = "read line; probe emit 1 8000000 3"
-    pyrt.detached("-i", "--name", "flood", "--log-opt", "max-size=64k", "--log-opt", "max-file=2", "bb", "sh", "-c", script)
+    small = ("--log-opt", "max-size=64k", "--log-opt", "max-file=2")
+    pyrt.detached("-i", "--name", "flood", *small, "bb", "sh", "-c", script)
     idle = pyrt.start("attach", "-o", "flood")
     connected(pyrt, idle)
     assert pyrt("attach", "-i", "flood", input=b"go\n").status == 0, "the container came to its end"
@@ -203,10 +204,14 @@ def test_what_cannot_be_attached_to(pyrt: Pyrt) -> None:
 def test_one_that_ends_in_the_same_instant(pyrt: Pyrt) -> None:
     """Its last word and its true status, or that it does not run any more; never anything between."""
     seen: list[Result] = []
+
+    def watch(name: str) -> None:
+        seen.append(pyrt("attach", "-o", name))
+
     for round in range(12):
         name = f"brief{round}"
         pyrt.detached("-i", "--name", name, "bb", "sh", "-c", "read line; echo bye; exit 9")
-        threads = [threading.Thread(target=lambda: seen.append(pyrt("attach", "-o", name))) for _ in range(2)]
+        threads = [threading.Thread(target=watch, args=[name]) for _ in range(2)]
         for thread in threads:
             thread.start()
         pyrt("attach", "-i", name, input=b"\n")
