@@ -96,8 +96,9 @@ class Process(ABC):
     def _on_closed(self) -> None:
         """Nobody reads its log any more, and it is closed."""
 
-    def _describe_end(self, record: ExitRecord) -> None:
-        """Add what else is to be said of the end, while notices still reach the clients."""
+    def _describe_end(self, status: int) -> ExitRecord:
+        """Make the record of an end, with the status that `wait` returned, and tell the clients what else there is."""
+        return {"code": status if status >= 0 else None, "signal": -status if status < 0 else None}
 
     # --- clients ---
 
@@ -220,8 +221,7 @@ class Process(ABC):
         status = self._child.wait()
         for timer in self._timers:
             timer.cancel()
-        self._record = {"code": status if status >= 0 else None, "signal": -status if status < 0 else None}
-        self._describe_end(self._record)
+        self._record = self._describe_end(status)
         if self._stdin is not None:
             self._stdin.close()
         if self.log.streams == 0:

@@ -68,12 +68,14 @@ class RunningContainer(Process):
             self._timed_out = True
             self.deliver(signal.SIGKILL)
 
-    def _describe_end(self, record: ExitRecord) -> None:
-        record.update(oom=self._ran_out_of_memory(), timed_out=self._timed_out, finished_at=time.time())
-        if record["oom"]:
+    def _describe_end(self, status: int) -> ExitRecord:
+        oom = self._ran_out_of_memory()
+        if oom:
             self.log.notice(f"out of memory: the limit is {self._memory_bytes} bytes\n".encode())
         if self._timed_out:
             self.log.notice(b"stopped: its time (--timeout) was up\n")
+        record = super()._describe_end(status)
+        return {**record, "oom": oom, "timed_out": self._timed_out, "finished_at": time.time()}
 
     def _ran_out_of_memory(self) -> bool:
         try:

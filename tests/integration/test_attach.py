@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import threading
@@ -17,14 +18,19 @@ from tests.processes import wait_until
 pytestmark = pytest.mark.root
 
 CTRL_P, CTRL_Q = b"\x10", b"\x11"
-# Says `ready` when it is, and then what it reads, a line at a time, on both streams.
+# Says `before`, and then what it reads, a line at a time, on both streams.
 ECHO = "echo before; while read line; do echo out $line; echo err $line >&2; done; exit 7"
 
 
+def start_echo(pyrt: Pyrt) -> None:
+    """A container named `echo`, which has written its first line."""
+    pyrt.detached("-i", "--name", "echo", "bb", "sh", "-c", ECHO)
+    wait_until(lambda: pyrt.ok("logs", "echo").out == b"before\n", what="the first line")
+
+
 def reader_of(pyrt: Pyrt, name: str, *flags: str) -> subprocess.Popen[bytes]:
-    """An attached client whose stdin is a pipe; it is connected on return (the daemon says so by an event)."""
-    command = pyrt.start("attach", *flags, name, stdin=subprocess.PIPE)
-    return command
+    """An attached client whose stdin is a pipe."""
+    return pyrt.start("attach", *flags, name, stdin=subprocess.PIPE)
 
 
 def say(command: subprocess.Popen[bytes], text: bytes) -> None:
@@ -44,8 +50,7 @@ def finish(command: subprocess.Popen[bytes]) -> tuple[int, bytes, bytes]:
 
 
 def test_what_comes_from_now_on_and_the_status(pyrt: Pyrt) -> None:
-    pyrt.detached("-i", "--name", "echo", "bb", "sh", "-c", ECHO)
-    wait_until(lambda: pyrt.ok("logs", "echo").out == b"before\n", what="the first line")
+    start_echo(pyrt)
     client = reader_of(pyrt, "echo")
     say(client, b"one\n")
     assert line(client) == b"out one\n", "and not what was written before"
@@ -55,7 +60,7 @@ def test_what_comes_from_now_on_and_the_status(pyrt: Pyrt) -> None:
 
 
 def test_several_at_once_and_the_stdin_ends_with_the_last(pyrt: Pyrt) -> None:
-    pyrt.detached("-i", "--name", "echo", "bb", "sh", "-c", ECHO)
+    start_echo(pyrt)
     first, second = reader_of(pyrt, "echo"), reader_of(pyrt, "echo")
     say(first, b"one\n")
     assert line(first) == b"out one\n"
@@ -74,7 +79,7 @@ def test_several_at_once_and_the_stdin_ends_with_the_last(pyrt: Pyrt) -> None:
 
 
 def test_a_killed_client_ends_nothing(pyrt: Pyrt) -> None:
-    pyrt.detached("-i", "--name", "echo", "bb", "sh", "-c", ECHO)
+    start_echo(pyrt)
     first = reader_of(pyrt, "echo")
     say(first, b"one\n")
     assert line(first) == b"out one\n"
@@ -88,46 +93,51 @@ def test_a_killed_client_ends_nothing(pyrt: Pyrt) -> None:
 
 
 def test_the_three_switches(pyrt: Pyrt) -> None:
-    pyrt.detached("-i", "--name", "echo", "bb", "sh", "-c", ECHO)
-    only = {flags: reader_of(pyrt, "echo", flags) for flags in ("-o", "-e", "-i", "-oe", "--no-stdin")}
-    feeder = reader_of(pyrt, "echo", "-i", "-o")
-    say(feeder, b"one\n")
-    assert line(feeder) == b"out one\n"
-    for flags in ("-o", "-e", "-oe", "--no-stdin"):
-        say(only[flags], b"goes nowhere\n")
-    for client in only.values():  # connected for certain once it has shown something; -i shows nothing at all
-        client.stdin.close()  # type: ignore[union-attr]
-        client.stdin = None
-    wait_until(lambda: feeder.poll() is None, what="the feeder still there")
-    say(feeder, b"two\n")
-    assert finish(feeder) == (7, b"out two\n", b"")
-    ends = {flags: finish(client) for flags, client in only.items()}
+    start_echo(pyrt)
+    watchers = {flags: reader_of(pyrt, "echo", flags) for flags in ("-o", "-e", "-oe", "--no-stdin")}
+    feeder = reader_of(pyrt, "echo", "-i")
+    for flags, client in watchers.items():
+        say(client, b"goes nowhere\n")
+        shown = client.stderr if flags == "-e" else client.stdout
+        assert shown
+        while not select.select([shown], [], [], 0.05)[0]:  # until it is connected
+            say(feeder, b"one\n")
+    say(feeder, b"last\n")
+    assert finish(feeder) == (7, b"", b"")
+    ends = {flags: finish(client) for flags, client in watchers.items()}
     assert {status for status, _, _ in ends.values()} == {7}
-    assert ends["-i"][1:] == (b"", b"")
-    assert ends["-o"][2] == ends["-e"][1] == b""
-    assert ends["-o"][1].endswith(b"out two\n") and ends["-e"][2].endswith(b"err two\n")
-    assert ends["-oe"][1:] == ends["--no-stdin"][1:] or ends["-oe"][1].endswith(b"out two\n")
-    assert b"nowhere" not in b"".join(out + err for _, out, err in ends.values())
+    out, err = b"out one\nout last\n", b"err one\nerr last\n"
+    for flags, (_, shown_out, shown_err) in ends.items():
+        assert shown_out.endswith(out) == (flags != "-e") == bool(shown_out)
+        assert shown_err.endswith(err) == (flags != "-o") == bool(shown_err)
+        assert b"nowhere" not in shown_out + shown_err
     pyrt.ok("rm", "echo")
 
 
-def test_signals_and_none_with_sig_proxy_off(pyrt: Pyrt) -> None:
+def test_signals_go_to_the_container(pyrt: Pyrt) -> None:
     pyrt.detached("--name", "signals", "bb", "probe", "signals")
-    quiet = pyrt.start("attach", "--sig-proxy=false", "signals")
-    loud = pyrt.start("attach", "signals")
     wait_until(lambda: pyrt.ok("logs", "signals").out == b"ready\n", what="the container being ready")
-    for client in (quiet, loud):
-        connected(pyrt, client)
-    quiet.terminate()
-    assert quiet.wait(timeout=10) == -signal.SIGTERM
-    loud.send_signal(signal.SIGINT)
-    assert line(loud) == b"signal 2\n"
-    loud.terminate()
-    assert finish(loud)[:2] == (15, b"signal 15\n")
+    client = pyrt.start("attach", "signals")
+    connected(client)
+    client.send_signal(signal.SIGINT)
+    assert line(client) == b"signal 2\n"
+    client.terminate()
+    assert finish(client)[:2] == (15, b"signal 15\n")
     pyrt.ok("rm", "signals")
 
 
-def connected(pyrt: Pyrt, client: subprocess.Popen[bytes]) -> None:
+def test_signals_end_the_client_with_sig_proxy_off(pyrt: Pyrt) -> None:
+    start_echo(pyrt)
+    client = reader_of(pyrt, "echo", "--sig-proxy=false")
+    say(client, b"one\n")
+    assert line(client) == b"out one\n"
+    client.terminate()
+    assert client.wait(timeout=10) == -signal.SIGTERM
+    assert pyrt("attach", "echo", input=b"two\n").out == b"out two\n"
+    pyrt.ok("rm", "echo")
+
+
+def connected(client: subprocess.Popen[bytes]) -> None:
     """Wait until a client streams: from then on it takes signals through a descriptor."""
     fds = Path(f"/proc/{client.pid}/fd")
     wait_until(
@@ -138,7 +148,7 @@ def connected(pyrt: Pyrt, client: subprocess.Popen[bytes]) -> None:
 
 def test_a_guest_whose_reader_goes_away_harms_nobody(pyrt: Pyrt) -> None:
     """`pyrt attach NAME | head -1`: unlike that of `run`, the container was not started for this reader."""
-    pyrt.detached("-i", "--name", "echo", "bb", "sh", "-c", ECHO)
+    start_echo(pyrt)
     client, witness = reader_of(pyrt, "echo"), reader_of(pyrt, "echo")
     say(client, b"one\n")
     assert line(client) == b"out one\n"
@@ -157,7 +167,7 @@ def test_a_client_that_does_not_read_stops_nobody_and_is_told(pyrt: Pyrt) -> Non
     small = ("--log-opt", "max-size=64k", "--log-opt", "max-file=2")
     pyrt.detached("-i", "--name", "flood", *small, "bb", "sh", "-c", script)
     idle = pyrt.start("attach", "-o", "flood")
-    connected(pyrt, idle)
+    connected(idle)
     assert pyrt("attach", "-i", "flood", input=b"go\n").status == 0, "the container came to its end"
     status, out, err = finish(idle)
     assert status == 0 and len(out) < 8_000_000 and b"missed" in err or b"lost" in err
@@ -172,9 +182,10 @@ def test_a_terminal_typed_at_resized_and_left(pyrt: Pyrt) -> None:
         terminal.expect(b"33 121\r\ngot hello\r\n")
         terminal.resize(50, 132)
         with pyrt.pty("attach", "--no-stdin", "shell", rows=10, columns=10) as second:
-            connected(pyrt, second.process)
+            connected(second.process)
             terminal.send(b"again\r")
-            second.expect(b"50 132\r\ngot again\r\n")
+            second.expect(b"50 132\r")
+            second.expect(b"got again\r")
             terminal.expect(b"got again\r\n")
         terminal.send(CTRL_P + CTRL_Q)
         assert terminal.wait() == 0
@@ -226,7 +237,7 @@ def test_one_that_ends_in_the_same_instant(pyrt: Pyrt) -> None:
 
 
 def test_the_daemon_goes_and_the_client_stays_attached(pyrt: Pyrt) -> None:
-    pyrt.detached("-i", "--name", "echo", "bb", "sh", "-c", ECHO)
+    start_echo(pyrt)
     client = reader_of(pyrt, "echo")
     say(client, b"one\n")
     assert line(client) == b"out one\n"
@@ -234,7 +245,10 @@ def test_the_daemon_goes_and_the_client_stays_attached(pyrt: Pyrt) -> None:
     say(client, b"two\n")
     assert line(client) == b"out two\n"
     pyrt.ensure()
-    other = reader_of(pyrt, "echo", "-i")
-    assert finish(client)[0] == 7 or client.returncode is None
-    assert finish(other)[0] in (7, 125)
+    other = reader_of(pyrt, "echo", "-i", "-o")
+    say(other, b"three\n")
+    assert line(client) == line(other) == b"out three\n"
+    assert other.stdin
+    other.stdin.close()
+    assert finish(client)[0] == other.wait(timeout=20) == 7
     pyrt.ok("rm", "echo")
