@@ -36,6 +36,7 @@ async def run(session: Session, runtime: Runtime, options: Options, arguments: l
             stdout=stdout,
             stderr=stderr,
             signals=options.sig_proxy,
+            raw=session.raw,
         )
     except BaseException:
         session.take_back()

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from pyrt.container.attachment import Attachment
 from pyrt.container.loop import READ, Loop, Timer
+from pyrt.container.raw_attachment import RawAttachment
 from pyrt.container.stdin import Feed, Stdin
 from pyrt.core import broadcast, frames
 from pyrt.core.broadcast import Log
@@ -30,6 +31,12 @@ def exit_status(record: ExitRecord) -> int:
     """The number that stands for an exit record: the code, or 128 + n for signal n, as shells have it."""
     code = record["code"]
     return int(code) if code is not None else 128 + int(record["signal"])
+
+
+def _stdin_flags(feed: Feed | None) -> int:
+    if feed is None:
+        return 0
+    return int(frames.START_STDIN | (frames.START_TTY if feed.terminal else 0))
 
 
 class Child(Protocol):
@@ -102,64 +109,63 @@ class Process(ABC):
 
     # --- clients ---
 
-    def attach(self, sock: socket.socket) -> None:
-        """Connect the client that started it (owned): everything it writes, its exit status, and its stdin."""
-        stdin = self._feed(owner=True)
-        if not self._greet(sock, frames.START_SIGNALS | self._stdin_flags(stdin)):
-            if stdin is not None:
-                stdin.hang_up()
-            return
-        attachment = Attachment(self._loop, sock, self, stdin, self._on_client_gone)
-        attachment.reader_id = self.log.add_reader(sock.fileno(), offset=broadcast.START, guaranteed=True)
-        self._attachments.append(attachment)
+    def attach(self, sock: socket.socket, *, raw: bool) -> None:
+        """Connect the client that started it (owned): everything it writes, its exit status, and its stdin.
 
-    def attach_guest(self, sock: socket.socket, *, stdin: bool, streams: Iterable[int], signals: bool) -> None:
+        A `raw` client speaks no frames, gets the output alone, and what it sends is stdin.
+        """
+        feed = self._feed(owner=True)
+        attachment = self._connect(sock, feed, frames.START_SIGNALS | _stdin_flags(feed), raw)
+        if attachment is not None:
+            attachment.reader_id = self.log.add_reader(sock.fileno(), offset=broadcast.START, guaranteed=True, raw=raw)
+            self._attachments.append(attachment)
+
+    def attach_guest(
+        self, sock: socket.socket, *, stdin: bool, streams: Iterable[int], signals: bool, raw: bool
+    ) -> None:
         """Connect one more client (owned): what `streams` bring from now on, the exit status, its stdin if wanted.
 
         It never holds up the process: one that reads too slowly misses output, and is told.
         """
         feed = self._feed(owner=False) if stdin else None
-        if not self._greet(sock, (frames.START_SIGNALS if signals else 0) | self._stdin_flags(feed)):
-            if feed is not None:
-                feed.leave()
+        flags = (frames.START_SIGNALS if signals else 0) | _stdin_flags(feed)
+        attachment = self._connect(sock, feed, flags, raw)
+        if attachment is None:
             return
-        attachment = Attachment(self._loop, sock, self, feed, self._on_client_gone)
         attachment.owner = False
-        attachment.reader_id = self.log.add_reader(sock.fileno(), offset=broadcast.END, streams=streams)
+        attachment.reader_id = self.log.add_reader(sock.fileno(), offset=broadcast.END, streams=streams, raw=raw)
         self._attachments.append(attachment)
         if feed is not None and self._terminal_fd >= 0:
             self._redraw()
 
-    def show_log(self, sock: socket.socket, *, follow: bool) -> None:
+    def show_log(self, sock: socket.socket, *, follow: bool, raw: bool) -> None:
         """Send a client (owned) the log from its beginning, to what is its end now or to the process's end."""
-        if not self._greet(sock, 0):
-            return
-        attachment = Attachment(self._loop, sock, self, None, self._on_client_gone)
-        last = frames.encode(frames.EXIT, bytes(4))
-        attachment.reader_id = self.log.add_reader(sock.fileno(), offset=broadcast.START, follow=follow, last=last)
-        self._attachments.append(attachment)
+        attachment = self._connect(sock, None, 0, raw)
+        if attachment is not None:
+            last = b"" if raw else frames.encode(frames.EXIT, bytes(4))
+            attachment.reader_id = self.log.add_reader(
+                sock.fileno(), offset=broadcast.START, follow=follow, raw=raw, last=last
+            )
+            self._attachments.append(attachment)
 
     def _feed(self, *, owner: bool) -> Feed | None:
         if self._stdin is None or not self._wants_stdin or not self._stdin.open:
             return None
         return self._stdin.feed(owner=owner)
 
-    @staticmethod
-    def _stdin_flags(feed: Feed | None) -> int:
-        if feed is None:
-            return 0
-        return int(frames.START_STDIN | (frames.START_TTY if feed.terminal else 0))
-
-    @staticmethod
-    def _greet(sock: socket.socket, flags: int) -> bool:
-        """Tell a client that streaming begins. False: it has gone already, which is no affair of the process's."""
+    def _connect(self, sock: socket.socket, feed: Feed | None, flags: int, raw: bool) -> Attachment | None:
+        """Tell a client that streaming begins. None: it has gone already, which is no affair of the process's."""
         try:
-            sock.settimeout(FIRST_WORD_S)
-            sock.sendall(frames.encode(frames.START, bytes([flags])))
+            if not raw:
+                sock.settimeout(FIRST_WORD_S)
+                sock.sendall(frames.encode(frames.START, bytes([flags])))
         except OSError:
             sock.close()
-            return False
-        return True
+            if feed is not None:
+                feed.hang_up()
+            return None
+        kind = RawAttachment if raw else Attachment
+        return kind(self._loop, sock, self, feed, self._on_client_gone)
 
     def on_reader_event(self, reader_id: int, *, gone: bool) -> None:
         """The broadcaster is done with a reader: it has everything, or it hung up."""

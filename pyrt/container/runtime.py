@@ -119,23 +119,31 @@ class Runtime:
     # --- running ---
 
     async def run(
-        self, config: Config, *, name: str = "", size: tuple[int, int] = (24, 80), client: socket.socket | None = None
+        self,
+        config: Config,
+        *,
+        name: str = "",
+        size: tuple[int, int] = (24, 80),
+        client: socket.socket | None = None,
+        raw: bool = False,
     ) -> Container:
-        """Make a container and start it; `client` is the connection its output goes to (borrowed).
+        """Make a container and start it; `client` is the connection its output goes to (borrowed), `raw` or in frames.
 
         Returns when its program runs, and it is safe on disk unless it is one that is removed at its end. Raises
         PyrtError; nothing of the container is left then.
         """
         # A caller that is cancelled (its client hung up) must not leave half a start behind: this goes on to an end.
-        return await asyncio.shield(self._run(config, name, size, client))
+        return await asyncio.shield(self._run(config, name, size, client, raw))
 
-    async def _run(self, config: Config, name: str, size: tuple[int, int], client: socket.socket | None) -> Container:
+    async def _run(
+        self, config: Config, name: str, size: tuple[int, int], client: socket.socket | None, raw: bool
+    ) -> Container:
         container = await self._create(config, name)
         try:
             durable = (
                 None if config.auto_remove else asyncio.ensure_future(asyncio.to_thread(container.write, durable=True))
             )
-            await self._launch(container, size, client)
+            await self._launch(container, size, client, raw)
             if durable is not None:
                 await durable
         except BaseException:
@@ -197,7 +205,9 @@ class Runtime:
             return
         raise ConflictError(f"the name {name} is taken by container {holder.id[:16]}: remove it or use another name")
 
-    async def _launch(self, container: Container, size: tuple[int, int], client: socket.socket | None) -> None:
+    async def _launch(
+        self, container: Container, size: tuple[int, int], client: socket.socket | None, raw: bool
+    ) -> None:
         config = container.record.config
         image = self.tags.lookup_image(container.image_id)
         spec = await launching.make_spec(self, container, image, size)
@@ -212,6 +222,7 @@ class Runtime:
         request = {
             "spec": spec,
             "attach": client is not None,
+            "raw": raw,
             "ephemeral": config.auto_remove,
             "timeout": config.timeout_s,
             "log_max_bytes": config.log_max_bytes,
@@ -394,12 +405,13 @@ class Runtime:
         except TimeoutError:
             pass
 
-    async def follow(self, container: Container, client: socket.socket, *, to_the_end: bool) -> None:
+    async def follow(self, container: Container, client: socket.socket, *, to_the_end: bool, raw: bool = False) -> None:
         """Stream a running container's log to a client (borrowed): to what is its end now, or to the container's.
 
         Raises NotFoundError when it runs no more.
         """
-        await self._supervision.ask("follow", {"id": container.id, "to_the_end": to_the_end}, [client.fileno()])
+        request = {"id": container.id, "to_the_end": to_the_end, "raw": raw}
+        await self._supervision.ask("follow", request, [client.fileno()])
 
     async def attach(
         self,
@@ -410,6 +422,7 @@ class Runtime:
         stdout: bool,
         stderr: bool,
         signals: bool,
+        raw: bool = False,
     ) -> None:
         """Connect a client (borrowed) to a running container: its output from now on, its status, its stdin if wanted.
 
@@ -424,6 +437,7 @@ class Runtime:
             "stdin": stdin,
             "streams": [stream for stream, given in wanted.items() if given] or [frames.NOTICE],
             "signals": signals,
+            "raw": raw,
         }
         try:
             await self._supervision.ask("attach", request, [client.fileno()])

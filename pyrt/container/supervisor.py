@@ -237,7 +237,7 @@ class Supervisor:
 
     def _follow(self, request: Message, fds: list[int]) -> Message:
         container = self._get(request)
-        container.show_log(socket.socket(fileno=fds.pop(0)), follow=request["to_the_end"])
+        container.show_log(socket.socket(fileno=fds.pop(0)), follow=request["to_the_end"], raw=request["raw"])
         return {}
 
     def _attach(self, request: Message, fds: list[int]) -> Message:
@@ -247,6 +247,7 @@ class Supervisor:
             stdin=request["stdin"],
             streams=request["streams"],
             signals=request["signals"],
+            raw=request["raw"],
         )
         return {}
 
@@ -316,7 +317,7 @@ class Supervisor:
         self._by_log[log] = container
         self._say({"seq": request["seq"], "pid": container.pid, "started_at": container.started_at})
         if client is not None:
-            container.attach(client)
+            container.attach(client, raw=request["raw"])
         if request["timeout"]:
             container.limit_time(request["timeout"])
 
