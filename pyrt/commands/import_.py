@@ -40,7 +40,7 @@ async def run(session: Session, runtime: Runtime, options: Options, arguments: l
         loop = asyncio.get_running_loop()
 
         def notice(text: str) -> None:
-            if session.tty[2]:
+            if session.raw or session.tty[2]:
                 asyncio.run_coroutine_threadsafe(session.notice(text), loop).result()
 
         chunks: Iterable[bytes] = download(source, notice)

@@ -27,7 +27,7 @@ async def run(session: Session, runtime: Runtime, options: Options, arguments: l
         return 0
     client = session.hand_over()
     try:
-        await runtime.run(config, name=options.name or "", size=session.size, client=client)
+        await runtime.run(config, name=options.name or "", size=session.size, client=client, raw=session.raw)
     except BaseException:
         session.take_back()
         raise

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pyrt.commands.each import each
 from pyrt.commands.flags import Flag, Options
-from pyrt.errors import ConflictError, UsageError
+from pyrt.errors import UsageError
 
 if TYPE_CHECKING:
     from pyrt.container.container import Container
@@ -39,8 +39,10 @@ async def start_attached(session: Session, runtime: Runtime, arguments: list[str
     container = runtime.get(arguments[0])
     client = session.hand_over()
     try:
-        if not await runtime.start(container, size=session.size, client=client, stdin=stdin):
-            raise ConflictError(f"container {container.label} is running already: use attach")
+        if not await runtime.start(container, size=session.size, client=client, stdin=stdin, raw=session.raw):
+            await runtime.attach(
+                container, client, stdin=stdin, stdout=True, stderr=True, signals=True, raw=session.raw
+            )  # from now on, as `attach` does
     except BaseException:
         session.take_back()
         raise

@@ -25,8 +25,10 @@ from pyrt.container.starting import Viewer
 from pyrt.container.state import State
 from pyrt.container.store import ContainerStore
 from pyrt.container.supervision import Supervision
+from pyrt.core import frames
+from pyrt.engine import launch
 from pyrt.engine.seccomp import ProgramCache
-from pyrt.errors import PyrtError
+from pyrt.errors import ConflictError, NotFoundError, PyrtError
 from pyrt.image.graph import Graph
 from pyrt.image.tagstore import TagStore
 from pyrt.network.manager import NetworkManager
@@ -53,9 +55,10 @@ class Runtime:
     Belongs to one event loop. What takes longer than handing it to a thread would (0.1 ms) runs in one.
     """
 
-    def __init__(self, root: Path, run_dir: Path, *, bridge: str | None = None) -> None:
+    def __init__(self, root: Path, run_dir: Path, *, bridge: str | None = None, engine: str = launch.DEFAULT) -> None:
         self.root = root
         self.run_dir = run_dir
+        self.engine = engine  # of the containers that were made without saying which
         name = instance_name(root)
         (root / "cache").mkdir(mode=0o700, exist_ok=True)
         self.events = Events()
@@ -127,24 +130,31 @@ class Runtime:
         size: tuple[int, int] = (24, 80),
         client: socket.socket | None = None,
         stdin: bool = True,
+        raw: bool = False,
     ) -> bool:
         """Start a container that does not run: its files are as it left them, its network is new.
 
-        `client` is the connection its output goes to from now on (borrowed), and with `stdin` its input comes from.
-        Returns when its program runs; False if it did already, and the client was not used. Raises PyrtError; then all
-        is as it was.
+        `client` is the connection its output goes to from now on (borrowed), `raw` or in frames, and with `stdin` its
+        input comes from. Returns when its program runs; False if it did already, and the client was not used. Raises
+        PyrtError; then all is as it was.
         """
-        return await asyncio.shield(starting.start(self, container, Viewer(size, client, stdin)))
+        return await asyncio.shield(starting.start(self, container, Viewer(size, client, stdin, raw)))
 
     async def run(
-        self, config: Config, *, name: str = "", size: tuple[int, int] = (24, 80), client: socket.socket | None = None
+        self,
+        config: Config,
+        *,
+        name: str = "",
+        size: tuple[int, int] = (24, 80),
+        client: socket.socket | None = None,
+        raw: bool = False,
     ) -> Container:
         """Make a container and start it, in one; `client` as for `start`.
 
         Returns when its program runs, and it is safe on disk unless it is one that is removed at its end. Raises
         PyrtError; nothing of the container is left then.
         """
-        return await asyncio.shield(self._run(config, name, Viewer(size, client)))
+        return await asyncio.shield(self._run(config, name, Viewer(size, client, raw=raw)))
 
     async def _run(self, config: Config, name: str, viewer: Viewer) -> Container:
         container = await creation.create_started(self, config, name)
@@ -243,12 +253,46 @@ class Runtime:
         """Undo everything that was done for a container. Harmless twice."""
         await ending.discard(self, container)
 
-    async def follow(self, container: Container, client: socket.socket, *, to_the_end: bool) -> None:
+    # --- watching ---
+
+    async def follow(self, container: Container, client: socket.socket, *, to_the_end: bool, raw: bool = False) -> None:
         """Stream a running container's log to a client (borrowed): to what is its end now, or to the container's.
 
         Raises NotFoundError when it runs no more.
         """
-        await self.supervision.ask("follow", {"id": container.id, "to_the_end": to_the_end}, [client.fileno()])
+        request = {"id": container.id, "to_the_end": to_the_end, "raw": raw}
+        await self.supervision.ask("follow", request, [client.fileno()])
+
+    async def attach(
+        self,
+        container: Container,
+        client: socket.socket,
+        *,
+        stdin: bool,
+        stdout: bool,
+        stderr: bool,
+        signals: bool,
+        raw: bool = False,
+    ) -> None:
+        """Connect a client (borrowed) to a running container: its output from now on, its status, its stdin if wanted.
+
+        `signals`: those the client gets go to the container. Raises ConflictError when it does not run.
+        """
+        await container.started()
+        container.check_running()
+        wanted = {frames.STDOUT: stdout, frames.STDERR: stderr}
+        request = {
+            "id": container.id,
+            "stdin": stdin,
+            "streams": [stream for stream, given in wanted.items() if given] or [frames.NOTICE],
+            "signals": signals,
+            "raw": raw,
+        }
+        try:
+            await self.supervision.ask("attach", request, [client.fileno()])
+        except NotFoundError:  # it has ended; the event is on its way
+            raise ConflictError(f"container {container.label} is not running") from None
+        self.events.tell(container, "attach")
 
     # --- its network ---
 

@@ -44,6 +44,7 @@ class Viewer:
     size: tuple[int, int] = (24, 80)
     client: socket.socket | None = None
     stdin: bool = True  # what the client sends is the container's standard input, if that is open
+    raw: bool = False  # the client speaks no frames
 
 
 def new_run() -> str:
@@ -145,6 +146,7 @@ async def _ask(runtime: Runtime, container: Container, viewer: Viewer) -> None:
             "run": state.run,
             "attach": viewer.client is not None,
             "stdin": viewer.stdin,
+            "raw": viewer.raw,
             "ephemeral": config.auto_remove,
             "timeout": config.timeout_s,
             "log_max_bytes": config.log_max_bytes,

@@ -25,11 +25,13 @@ from typing import Any
 
 from pyrt.container.channel import Channel, Message
 from pyrt.container.loop import READ, Loop
-from pyrt.container.running import ExitRecord, RunningContainer
+from pyrt.container.process import ExitRecord
+from pyrt.container.running import RunningContainer
 from pyrt.core import broadcast
 from pyrt.durable import write_atomically, write_durably
 from pyrt.engine.cgroups import Cgroup, Layout
-from pyrt.engine.native import Launch, NativeEngine
+from pyrt.engine.launch import Engine, Launch, engine_name
+from pyrt.engine.native import NativeEngine
 from pyrt.engine.spec import LaunchSpec
 from pyrt.errors import ConflictError, NotFoundError, PyrtError, StartError
 
@@ -78,7 +80,7 @@ class Supervisor:
         self._recorder = Recorder(self._loop)
         self._broadcaster = broadcast.Broadcaster()
         self._layout = Layout.detect(cgroup_parent)
-        self._engine = NativeEngine(self._layout)
+        self._engines: dict[str, Engine] = {engine.name: engine for engine in (NativeEngine(self._layout),)}
         self._containers: dict[str, RunningContainer] = {}
         self._by_log: dict[broadcast.Log, RunningContainer] = {}
         self._starting: dict[str, Launch] = {}
@@ -180,6 +182,7 @@ class Supervisor:
             "signal": self._signal,
             "abandon": self._abandon,
             "follow": self._follow,
+            "attach": self._attach,
             "list": self._list,
         }.get(request["op"])
         self._perform(operation, request, fds)
@@ -229,7 +232,7 @@ class Supervisor:
         """Nobody waits for this start any more: end it, wherever it is."""
         if launch := self._starting.get(request["id"]):
             with contextlib.suppress(ProcessLookupError):
-                launch.slot.signal(signal.SIGKILL)
+                launch.signal(signal.SIGKILL)
         elif container := self._containers.get(request["id"]):
             container.deliver(signal.SIGKILL)
         return {}
@@ -240,7 +243,18 @@ class Supervisor:
 
     def _follow(self, request: Message, fds: list[int]) -> Message:
         container = self._get(request)
-        container.show_log(socket.socket(fileno=fds.pop(0)), follow=request["to_the_end"])
+        container.show_log(socket.socket(fileno=fds.pop(0)), follow=request["to_the_end"], raw=request["raw"])
+        return {}
+
+    def _attach(self, request: Message, fds: list[int]) -> Message:
+        container = self._get(request)
+        container.attach_guest(
+            socket.socket(fileno=fds.pop(0)),
+            stdin=request["stdin"],
+            streams=request["streams"],
+            signals=request["signals"],
+            raw=request["raw"],
+        )
         return {}
 
     def _start(self, request: Message, fds: list[int]) -> None:
@@ -260,7 +274,7 @@ class Supervisor:
             raise PyrtError("the supervisor is ending")
         log = self._open_log(spec.id, request)
         try:
-            launch = self._engine.begin(spec)
+            launch = self._engines[engine_name(spec.engine)].begin(spec)
         except BaseException:
             log.close()
             raise
@@ -323,7 +337,7 @@ class Supervisor:
         self._record_start(container)
         self._say({"seq": request["seq"], "pid": container.pid, "started_at": container.started_at})
         if client is not None:
-            container.attach(client, stdin=request["stdin"])
+            container.attach(client, stdin=request["stdin"], raw=request["raw"])
         if request["timeout"]:
             container.limit_time(request["timeout"])
 
