@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyrt.core
+from pyrt.container.state import Status
 from pyrt.image.image import format_time
 
 if TYPE_CHECKING:
@@ -68,10 +69,11 @@ def _state(container: Container) -> dict[str, Any]:
     return {
         "Running": state.running,
         "Pid": state.pid,
-        "ExitCode": 0 if state.running else state.exit_status,
+        "ExitCode": state.exit_status if state.finished_at or state.status is Status.LOST else 0,
         "StartedAt": _time(state.started_at),
         "FinishedAt": _time(state.finished_at),
-        "Status": state.status.value,
+        "Status": state.condition,
+        "Paused": state.paused,
         "OOMKilled": state.oom_killed,
         "TimedOut": state.timed_out,
         "Error": state.reason,

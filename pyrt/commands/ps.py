@@ -103,12 +103,12 @@ def _test(runtime: Runtime, key: str, value: str) -> Callable[[Container], bool]
         case "name":
             return _name_test(value)
         case "status":
-            known = [status.value for status in Status]
+            known = [*(status.value for status in Status), "paused"]
             if value not in known:
                 raise UsageError(
                     f"--filter status={shown(value)}: there is no such status; there are {', '.join(known)}"
                 )
-            return lambda one: one.state.status.value == value
+            return lambda one: one.state.condition == value
         case "exited":
             code = natural(value)
             return lambda one: one.state.status is Status.EXITED and one.state.exit_status == code
@@ -172,7 +172,7 @@ def fields(container: Container, width: int, *, truncate: bool) -> dict[str, Any
     record = container.record
     row: dict[str, Any] = dict(zip(FIELDS, cells(container, width, truncate=truncate), strict=False))
     row["CreatedAt"] = time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC", time.gmtime(record.created_at))
-    row["State"] = container.state.status.value
+    row["State"] = container.state.condition
     row["Networks"] = record.config.network
     row["Mounts"] = ",".join(volume.source for volume in record.config.volumes)
     return row
