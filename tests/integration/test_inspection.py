@@ -153,7 +153,7 @@ def test_ps_filters(pyrt: Pyrt) -> None:
     assert names("-f", "network=none") == ["third"] == names("-f", "volume=/mnt")
     for wrong, text in (
         ("color=red", "there is no such filter; there are id, name, status"),
-        ("status=hot", "there is no such status; there are created, running"),
+        ("status=hot", "there is no such status; there are created, starting, running"),
         ("since=nosuch", "No such container: nosuch"),
         ("exited=x", "expected a number"),
     ):
