@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +60,22 @@ class Container:
     def log_directory(self) -> Path:
         return self.directory / "log"
 
-    def make_directories(self) -> None:
-        """Make the container's own layer. Raises OSError; what was made is the caller's to remove."""
+    def make_directories(self, below: Path) -> None:
+        """Make the container's own layer; its root is as that of the layer below it.
+
+        Raises OSError; what was made is the caller's to remove.
+        """
         own = os.fspath(self.directory)
         for name in ("", "/rw", "/rw/work"):
             os.mkdir(own + name, 0o700)
-        os.mkdir(own + "/rw/diff")
-        os.chmod(own + "/rw/diff", 0o755)  # it becomes the container's /, whatever the umask
+        diff = own + "/rw/diff"
+        os.mkdir(diff)
+        # It becomes the container's /: of a directory that several layers have, overlayfs shows the topmost. Everybody
+        # may always enter it: archives made of a temporary directory say otherwise, and do not mean it.
+        status = os.stat(below)
+        os.chown(diff, status.st_uid, status.st_gid)
+        os.chmod(diff, stat.S_IMODE(status.st_mode) | 0o755)
+        os.utime(diff, ns=(status.st_atime_ns, status.st_mtime_ns))
 
     def write(self, *, durable: bool = False) -> None:
         """Write config.json; `durable`: it, its directory and the entry that leads there are on the disk on return."""

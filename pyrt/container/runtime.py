@@ -188,7 +188,7 @@ class Runtime:
                 container.allocation = self.network.allocate(record.id, config.ports)
                 self._log_notices()
                 container.set_network(container.allocation.to_record())
-            container.make_directories()
+            container.make_directories(self.graph.lower_dirs(image)[0])
             container.write()
         except BaseException:
             await self._discard(container)
