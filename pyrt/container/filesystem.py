@@ -82,9 +82,9 @@ def _mount_targets(container: Container) -> list[str]:
 async def ready(container: Container) -> None:
     """Wait until it is clear where the container's files are. Raises PyrtError where they are of no use."""
     await container.started()
+    container.check_present()
     if container.state.status is Status.DAMAGED:
-        raise ConflictError(f"container {container.label} is damaged: {container.state.reason}")
-    _still_there(container)
+        raise ConflictError(f"container {container.label} is damaged and can only be removed")
 
 
 def _still_there(container: Container) -> None:
