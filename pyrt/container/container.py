@@ -11,6 +11,7 @@ from pyrt.container.config import Record
 from pyrt.container.state import STARTABLE, State, Status
 from pyrt.durable import sync_directory, write_atomically, write_durably
 from pyrt.errors import ConflictError, NotFoundError
+from pyrt.image.sizes import tree_bytes
 from pyrt.network.allocation import Allocation
 
 
@@ -54,6 +55,10 @@ class Container:
     @property
     def log_directory(self) -> Path:
         return self.directory / "log"
+
+    def written_bytes(self) -> int:
+        """Return how much the files hold that the container has made or changed in its root; blocks."""
+        return tree_bytes(self.directory / "rw" / "diff")
 
     def make_directories(self) -> None:
         """Make the container's own layer. Raises OSError; what was made is the caller's to remove."""
