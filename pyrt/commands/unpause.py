@@ -17,5 +17,5 @@ MINIMUM = 1
 
 
 async def run(session: Session, runtime: Runtime, options: Options, arguments: list[str]) -> int:
-    """Print the name of each, as it was given, when that is so."""
+    """Print the id of each when that is so."""
     return await each(session, runtime, arguments, runtime.unpause, show=True)

@@ -21,7 +21,7 @@ def counter(pyrt: Pyrt) -> str:
     """A container that counts, paused."""
     pyrt.detached("--name", "counter", "bb", "sh", "-c", COUNT)
     wait_until(lambda: lines(pyrt) > 2, what="it counting")
-    assert pyrt.ok("pause", "counter").text == "counter"
+    assert len(pyrt.ok("pause", "counter").text) == 64
     return "counter"
 
 
@@ -34,7 +34,7 @@ def test_it_stands_still_and_goes_on(pyrt: Pyrt, counter: str) -> None:
     before = lines(pyrt)
     assert pyrt("pause", counter).error == "container counter is paused already"
     assert lines(pyrt) == before
-    assert pyrt.ok("unpause", counter).text == counter
+    assert len(pyrt.ok("unpause", counter).text) == 64
     wait_until(lambda: lines(pyrt) > before, what="it counting on")
     assert "Paused" not in pyrt.status_of(counter)
     assert pyrt("unpause", counter).error == "container counter is not paused"
