@@ -13,7 +13,7 @@ import pytest
 from pyrt.core import namespaces
 from pyrt.core.namespaces import Plan, StepError
 from pyrt.engine.launch import start_error
-from pyrt.engine.native import _escape, make_plan
+from pyrt.engine.plans import _escape, make_plan
 from pyrt.engine.spec import LaunchSpec, Network, Root, Volume, fields
 from pyrt.errors import NotExecutableError, ProgramNotFoundError, StartError
 
