@@ -28,7 +28,7 @@ from pyrt.engine.cgroups import Cgroup, Layout
 from pyrt.engine.launch import start_error
 from pyrt.engine.lxc_groups import LxcCgroup, parent_name, remove_groups
 from pyrt.engine.native import NativeLaunch, link_name
-from pyrt.engine.plans import add_mounts, add_process, add_root
+from pyrt.engine.plans import add_credentials, add_mounts, add_program, add_root, add_streams
 from pyrt.engine.spec import LaunchSpec
 from pyrt.errors import PyrtError, StartError
 
@@ -147,6 +147,8 @@ class LxcEngine:
             os.makedirs(lxc_config.STAGE, exist_ok=True)
             config = Path(spec.directory, CONFIG_FILE)
             config.write_text(lxc_config.make(spec, self._layout), "ascii")
+            if spec.network.mode == "bridge":
+                lib.pyrt_link_delete(link_name(spec).encode())  # of its last run, if the kernel still has it
             with contextlib.ExitStack() as undo:
                 cgroup = LxcCgroup.create(self._layout, spec.id, spec.limits, confine_devices=not spec.privileged)
                 undo.callback(cgroup.remove)
@@ -182,12 +184,10 @@ def init_flags(spec: LaunchSpec, layout: Layout) -> int:
 
 def _container_plan(spec: LaunchSpec) -> Plan:
     """What is left to do inside: lxc has done the rest."""
-    plan = Plan().rootfs("/")
+    plan = add_program(Plan().rootfs("/"), spec)
     if spec.root.readonly:
         plan.readonly()
-    add_mounts(plan, spec)
-    add_process(plan, spec)
-    return plan
+    return add_streams(add_credentials(add_mounts(plan, spec), spec), spec)
 
 
 def _pid_of(pidfd: int) -> int:

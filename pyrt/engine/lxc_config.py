@@ -10,6 +10,7 @@ import os
 import socket
 import string
 from collections.abc import Iterator
+from ipaddress import IPv4Interface
 
 from pyrt.engine.capabilities import NAMES
 from pyrt.engine.hierarchies import DEVICES, Layout
@@ -73,6 +74,7 @@ def _network(spec: LaunchSpec) -> list[tuple[str, str]]:
     network = spec.network
     if network.mode != "bridge":
         return [("net.0.type", "none" if network.mode == "host" else "empty")]
+    interface = IPv4Interface(f"{network.address}/{network.prefix_length}")
     return [
         ("net.0.type", "veth"),
         ("net.0.veth.pair", link_name(spec)),
@@ -81,7 +83,7 @@ def _network(spec: LaunchSpec) -> list[tuple[str, str]]:
         ("net.0.flags", "up"),
         *([("net.0.mtu", str(network.mtu))] if network.mtu else []),
         ("net.0.hwaddr", _hardware_address(network)),
-        ("net.0.ipv4.address", f"{network.address}/{network.prefix_length}"),
+        ("net.0.ipv4.address", f"{interface} {interface.network.broadcast_address}"),
         ("net.0.ipv4.gateway", network.gateway),
     ]
 
