@@ -26,7 +26,7 @@ from pyrt.core.namespaces import Plan, Report, Slot, StepError
 from pyrt.engine import lxc_config
 from pyrt.engine.cgroups import Cgroup, Layout
 from pyrt.engine.launch import start_error
-from pyrt.engine.lxc_groups import LxcCgroup, parent_name, remove_groups
+from pyrt.engine.lxc_groups import LxcCgroup, sweep
 from pyrt.engine.native import NativeLaunch, link_name
 from pyrt.engine.plans import add_credentials, add_mounts, add_program, add_root, add_streams
 from pyrt.engine.spec import LaunchSpec
@@ -166,8 +166,7 @@ class LxcEngine:
             raise StartError("lxc", error.errno or 0, error.filename or "") from error
 
     def sweep(self) -> None:
-        """Remove the groups of lxc-starts that a supervisor before this one left; their processes died with it."""
-        remove_groups(parent_name(self._layout), timeout_ms=2000)
+        sweep(self._layout)
 
 
 def init_flags(spec: LaunchSpec, layout: Layout) -> int:

@@ -14,7 +14,7 @@ from ipaddress import IPv4Interface
 
 from pyrt.engine.capabilities import NAMES
 from pyrt.engine.hierarchies import DEVICES, Layout
-from pyrt.engine.lxc_groups import parent_name
+from pyrt.engine.lxc_groups import group_name
 from pyrt.engine.native import link_name
 from pyrt.engine.spec import LaunchSpec, Network
 from pyrt.errors import StartError
@@ -172,7 +172,7 @@ def _capabilities(spec: LaunchSpec) -> list[tuple[str, str]]:
 
 
 def _groups(spec: LaunchSpec, layout: Layout) -> list[tuple[str, str]]:
-    path = f"{parent_name(layout)}/{spec.id}"
+    path = group_name(layout, spec.id)
     return [
         ("cgroup.dir.monitor", f"{path}/monitor"),
         ("cgroup.dir.monitor.pivot", f"{path}/pivot"),
