@@ -426,7 +426,34 @@ def test_pause(docker: Docker) -> None:
     docker("kill", name)
 
 
+def test_top_and_stats(docker: Docker) -> None:
+    name = docker.detached("bb", "sleep", "1000")
+    header, process = docker.lines("top", name)
+    assert header.split()[-1] == "CMD" and process.endswith("sleep 1000")
+    header, row = docker.lines("stats", "-no-stream", name)
+    assert header.startswith("ID ") and row.startswith(name[:16])
+    docker("kill", name)
+
+
+def test_events_as_they_happen(either: Docker) -> None:
+    with either.dial("events") as peer:
+        peer.shutdown(socket.SHUT_WR)
+        shown = b""
+        while b" container die " not in shown:
+            name = either.detached("bb", "true")
+            either("wait", name)
+            if select.select([peer], [], [], 0.5)[0]:
+                shown += peer.recv(1 << 16)
+        assert f" container start {name} ".encode() in shown
+
+
 # --- everything else a client may say ---
+
+
+def test_no_verb_is_missing() -> None:
+    """But login, pull and push."""
+    verbs = "attach diff export help history images import info inspect kill logs port ps restart rm rmi run start"
+    assert set(verbs.split()) | {"stop", "tag", "version", "wait"} <= set(VERBS)
 
 
 def test_version_and_help(either: Docker) -> None:
