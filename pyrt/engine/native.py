@@ -12,23 +12,19 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from functools import lru_cache
-from pathlib import Path
 
 from pyrt.core import namespaces
 from pyrt.core._namespaces import lib
-from pyrt.core.namespaces import Plan, Slot, StepError
+from pyrt.core.namespaces import Plan, Report, Slot, StepError
 from pyrt.engine.cgroups import Cgroup, Layout
-from pyrt.engine.spec import LaunchSpec, Root
-from pyrt.errors import NotExecutableError, ProgramNotFoundError, StartError
+from pyrt.engine.launch import Launch, start_error
+from pyrt.engine.plans import make_plan
+from pyrt.engine.spec import LaunchSpec
+from pyrt.errors import StartError
 
 
-class Launch:
-    """A container on its way from clone to exec, and what of it the parent holds.
-
-    `stdin_fd`, `stdout_fd`, `stderr_fd` are the parent's ends of its pipes, `terminal_fd` the terminal's master; -1
-    where there is none. They and the cgroup belong to whoever began the launch, until `abort`.
-    """
+class NativeLaunch(Launch):
+    """A container on its way from clone to exec, and what of it the parent holds: its process is the parent's child."""
 
     def __init__(self, slot: Slot, cgroup: Cgroup) -> None:
         self.slot = slot
@@ -37,12 +33,32 @@ class Launch:
         self._executing = False
         self._error: StepError | None = None
 
+    @property
+    def pid(self) -> int:
+        return self.slot.pid
+
+    @property
+    def pidfd(self) -> int:
+        return self.slot.pidfd
+
     def fileno(self) -> int:
         return self.slot.socket_fd
 
+    def go(self, plan: Plan, spec: LaunchSpec) -> None:
+        """Open the container's streams, and send the plan with its ends of them. Raises StepError, OSError."""
+        theirs: list[int] = []
+        with contextlib.ExitStack() as borrowed:
+            for name in () if spec.tty else ("stdin_fd", "stdout_fd", "stderr_fd"):
+                if name == "stdin_fd" and not spec.stdin:
+                    continue
+                read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+                mine, other = (write_fd, read_fd) if name == "stdin_fd" else (read_fd, write_fd)
+                borrowed.callback(os.close, other)
+                setattr(self, name, mine)
+                theirs.append(other)
+            self.slot.go(plan, theirs)
+
     def advance(self) -> bool:
-        """Take in the reports that have arrived. True: the program runs. Raises StartError; what then is left to do is
-        `abort`."""
         while True:
             try:
                 report = self.slot.report(wait=False)
@@ -52,32 +68,45 @@ class Launch:
                 raise start_error(error) from error
             if report is None:
                 break
-            if report.kind == namespaces.TERMINAL:
-                self.terminal_fd = report.terminal_fd
-            elif report.kind == namespaces.EXECUTING:
-                self._executing = True
-            elif report.kind == namespaces.FAILED:
-                self._error = report.error()
+            self._on_report(report)
         if self._error is None and self._executing:
             self.slot.started = True
             return True
-        died = "the container's init died before it could start the program"
-        raise start_error(self._error or StepError("init", 0, died))
+        raise start_error(self._error or self._silence())
+
+    def _on_report(self, report: Report) -> None:
+        if report.kind == namespaces.TERMINAL:
+            self.terminal_fd = report.fd
+        elif report.kind == namespaces.EXECUTING:
+            self._executing = True
+        elif report.kind == namespaces.FAILED:
+            self._error = report.error()
+
+    def _silence(self) -> StepError:
+        """Why the init has ended without a word."""
+        return StepError("init", 0, "the container's init died before it could start the program")
 
     def take_fd(self, name: str) -> int:
-        """Hand one of the descriptors to the caller, who closes it from now on."""
         fd = int(getattr(self, name))
         setattr(self, name, -1)
         return fd
 
     def abort(self) -> None:
-        """End the process and give everything back."""
         for name in ("stdin_fd", "stdout_fd", "stderr_fd", "terminal_fd"):
             if (fd := self.take_fd(name)) >= 0:
                 os.close(fd)
         self.slot.started = False
-        self.slot.close()
+        self.close()
         self.cgroup.remove()
+
+    def signal(self, number: int) -> None:
+        self.slot.signal(number)
+
+    def wait(self) -> int:
+        return self.slot.wait()
+
+    def close(self) -> None:
+        self.slot.close()
 
 
 class NativeEngine:
@@ -89,17 +118,18 @@ class NativeEngine:
         self._layout = layout
         namespaces.init_program()
 
-    def begin(self, spec: LaunchSpec) -> Launch:
+    def begin(self, spec: LaunchSpec) -> NativeLaunch:
         """Prepare a container and send it on its way. Raises StartError; nothing is left then."""
         try:
             with contextlib.ExitStack() as undo:
                 cgroup = Cgroup.create(self._layout, spec.id, spec.limits, confine_devices=not spec.privileged)
                 undo.callback(cgroup.remove)
-                slot = undo.enter_context(self._prepare(spec, cgroup))
-                launch = Launch(slot, cgroup)
+                launch = NativeLaunch(self._prepare(spec, cgroup), cgroup)
+                undo.pop_all()
+                undo.callback(launch.abort)
                 if spec.network.mode == "bridge":
-                    _plumb(spec, slot.pid)
-                self._go(spec, launch, undo)
+                    _plumb(spec, launch.pid)
+                launch.go(make_plan(spec), spec)
                 undo.pop_all()
                 return launch
         except StepError as error:
@@ -129,81 +159,27 @@ class NativeEngine:
                 raise
         return slot
 
-    def _go(self, spec: LaunchSpec, launch: Launch, undo: contextlib.ExitStack) -> None:
-        plan = make_plan(spec)
-        theirs: list[int] = []
-        with contextlib.ExitStack() as borrowed:
-            if not spec.tty:
-                for name in ("stdin_fd", "stdout_fd", "stderr_fd"):
-                    if name == "stdin_fd" and not spec.stdin:
-                        continue
-                    read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
-                    mine, other = (write_fd, read_fd) if name == "stdin_fd" else (read_fd, write_fd)
-                    undo.callback(os.close, mine)
-                    borrowed.callback(os.close, other)
-                    setattr(launch, name, mine)
-                    theirs.append(other)
-            launch.slot.go(plan, theirs)
+    def sweep(self) -> None:
+        """Nothing of this engine's is ever left."""
 
 
 def _plumb(spec: LaunchSpec, pid: int) -> None:
     """Make the veth pair, its far end born inside the container. It goes by itself with the container's namespace."""
     netns_fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        name = f"pyrt{spec.id[:11]}"
-        ret = lib.pyrt_veth_create(name.encode(), spec.network.bridge_index, netns_fd, b"eth0", spec.network.mtu)
+        name = link_name(spec)
+        arguments = (name.encode(), spec.network.bridge_index, netns_fd, b"eth0", spec.network.mtu)
+        ret = lib.pyrt_veth_create(*arguments)
+        if ret == -errno.EEXIST:
+            # Of the container's last run: the kernel takes down a namespace, and the links in it, when it finds time.
+            lib.pyrt_link_delete(name.encode())
+            ret = lib.pyrt_veth_create(*arguments)
     finally:
         os.close(netns_fd)
     if ret < 0:
         raise StepError("network", -ret, f"make the link {name}")
 
 
-def start_error(error: StepError) -> StartError:
-    """The exception that carries the exit status a failed step means to the user."""
-    reason = error.errno or 0
-    if error.step == "exec":
-        if reason in (errno.ENOENT, errno.ENOTDIR):
-            return ProgramNotFoundError(error.step, reason, error.text)
-        return NotExecutableError(error.step, reason, error.text)
-    return StartError(error.step, reason, error.text)
-
-
-@lru_cache(maxsize=32)
-def _seccomp_program(path: str) -> bytes:
-    return Path(path).read_bytes()
-
-
-def _escape(path: str) -> str:
-    """Overlay's options are separated by commas, lower directories by colons; both may occur in a path."""
-    return path.replace("\\", "\\\\").replace(",", "\\,").replace(":", "\\:")
-
-
-def _add_root(plan: Plan, root: Root) -> None:
-    lower = [_escape(path) for path in root.lower]
-    if root.mask:
-        for path, mode, uid, gid in root.mask:
-            plan.mask(path, mode=mode, uid=uid, gid=gid)
-        lower.insert(0, namespaces.MASK_PATH)
-    options = f"lowerdir={':'.join(lower)},upperdir={_escape(root.upper)},workdir={_escape(root.work)}"
-    plan.overlay(root.directory, options + (",volatile" if root.volatile else ""))
-    if root.readonly:
-        plan.readonly()
-
-
-def make_plan(spec: LaunchSpec) -> Plan:
-    """Translate a LaunchSpec into what pyrt-init reads."""
-    plan = Plan().hostname(spec.hostname).argv(spec.argv).env(spec.env).cwd(spec.cwd).capabilities(spec.capabilities)
-    _add_root(plan, spec.root)
-    if spec.network.mode == "bridge":
-        plan.address(spec.network.address, spec.network.prefix_length, spec.network.gateway)
-    for volume in spec.volumes:
-        plan.volume(volume.source, volume.target, readonly=volume.readonly)
-    for target, content in spec.files:
-        plan.file(target, content.encode("utf-8", "surrogateescape"))
-    if spec.user:
-        plan.user(spec.user)
-    if spec.no_new_privileges:
-        plan.no_new_privileges()
-    if spec.seccomp_path:
-        plan.seccomp(_seccomp_program(spec.seccomp_path))
-    return plan.terminal(spec.rows, spec.columns) if spec.tty else plan.stdio(stdin=spec.stdin)
+def link_name(spec: LaunchSpec) -> str:
+    """The host's end of a container's veth pair."""
+    return f"pyrt{spec.id[:11]}"
