@@ -37,7 +37,9 @@ struct stream {
     int out_closed;        /* the other side reads no more; what it has written is still ours to read */
     size_t left;           /* bytes of the current stream frame still to come */
     struct sink sinks[2];  /* stdout, stderr */
-    struct sink *sink;     /* the current frame's */
+    struct sink feed;      /* what is unpacked goes there */
+    struct sink *sink;     /* the current frame's; NULL: nobody wants its bytes */
+    struct copier copier;
     int blocked;           /* it takes no more just now */
     int source_fd;         /* what STDIN frames are read from; -1 none */
     int source_is_file;    /* named by OPEN: a fault in it must not look like its end */
@@ -201,6 +203,33 @@ static void answer_open(struct stream *stream, const unsigned char *payload, siz
     queue(stream, PYRT_ANSWER, reason, stream->source_fd < 0 ? strlen(reason) : 0);
 }
 
+static void answer_unpack(struct stream *stream, const unsigned char *payload, size_t length)
+{
+    char path[4096], reason[] = "the daemon asked for a place to write to that the command does not name";
+    if (stream->copier.pid || stream->started || length < 2 || length > sizeof path)
+        fail("the pyrt daemon sent an UNPACK that makes no sense");
+    memcpy(path, payload + 1, length - 1);
+    path[length - 1] = 0;
+    int named = copy_is_named(path, stream->argv);
+    if (named) {
+        copy_unpack(&stream->copier, path, payload[0]);
+        sink_pipe(&stream->feed, stream->copier.fd);
+    }
+    queue(stream, PYRT_ANSWER, reason, named ? 0 : sizeof reason - 1);
+}
+
+/* The archive's end, or the child's: which of them came first is in its report. */
+static void end_unpack(struct stream *stream)
+{
+    char reason[8192];
+    if (!stream->copier.pid)
+        return;
+    int ret = copy_end(&stream->copier, reason, sizeof reason);
+    if (ret == 0 && *reason)
+        say("", reason, strlen(reason));
+    queue(stream, PYRT_ANSWER, reason, ret < 0 ? strlen(reason) : 0);
+}
+
 static void act(struct stream *stream, int type, const unsigned char *payload, size_t length)
 {
     switch (type) {
@@ -221,6 +250,10 @@ static void act(struct stream *stream, int type, const unsigned char *payload, s
         return answer_ask(stream, payload, length);
     case PYRT_OPEN:
         return answer_open(stream, payload, length);
+    case PYRT_UNPACK:
+        return answer_unpack(stream, payload, length);
+    case PYRT_FEED:
+        return end_unpack(stream);
     }
     fail("the pyrt daemon sent a frame this client does not know (type %d); are both of the same version?", type);
 }
@@ -233,9 +266,14 @@ static void consume(struct stream *stream)
         size_t there = in->end - in->start, length;
         if (stream->left) {
             size_t want = there < stream->left ? there : stream->left;
-            size_t done = sink_write(stream->sink, in->data + in->start, want);
-            if (done == SINK_BROKEN)
-                break_off(stream);
+            size_t done = stream->sink ? sink_write(stream->sink, in->data + in->start, want) : want;
+            if (done == SINK_BROKEN) {
+                if (stream->sink != &stream->feed)
+                    break_off(stream);
+                end_unpack(stream);
+                stream->sink = NULL;
+                continue;
+            }
             in->start += done;
             stream->left -= done;
             stream->blocked = done < want;
@@ -252,6 +290,12 @@ static void consume(struct stream *stream)
             in->start += PYRT_FRAME_HEADER;
             stream->left = length;
             stream->sink = &stream->sinks[type - PYRT_STDOUT];
+            continue;
+        }
+        if (type == PYRT_FEED && length) { /* what comes after the child's end was sent before that was known */
+            in->start += PYRT_FRAME_HEADER;
+            stream->left = length;
+            stream->sink = stream->copier.pid ? &stream->feed : NULL;
             continue;
         }
         if (there < PYRT_FRAME_HEADER + length)
@@ -380,6 +424,10 @@ int serve(int socket_fd, const unsigned char *call, size_t call_bytes, char *con
     if (stream.again) {
         close(socket_fd);
         return SERVE_AGAIN;
+    }
+    if (stream.copier.pid) { /* the daemon broke off: what is half written goes before we do */
+        char reason[8192];
+        copy_end(&stream.copier, reason, sizeof reason);
     }
     int status = stream.detach ? leave(&stream) : stream.status;
     terminal_restore();

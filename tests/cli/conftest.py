@@ -30,8 +30,13 @@ def program() -> str:
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Callable[[Script], FakeServer]:
-    """Start a server that plays a script."""
-    return lambda script: FakeServer(tmp_path / "fake.sock", script)
+    """Start a server that plays a script; one after the other."""
+
+    def start(script: Script) -> FakeServer:
+        (tmp_path / "fake.sock").unlink(missing_ok=True)
+        return FakeServer(tmp_path / "fake.sock", script)
+
+    return start
 
 
 class Client:
