@@ -116,6 +116,7 @@ setup(
             compiler_directives={"language_level": 3, "auto_pickle": False, "autotestdict": False},
         ),
         program("pyrt-init", "csrc/netlink.c", "csrc/rtnl.c"),
+        program("pyrt-tar", "csrc/rootfs.c"),
         program("pyrt-untar", "csrc/locate.c", "csrc/rootfs.c"),
         program("pyrt", "csrc/frames.c", "csrc/locate.c", *UNTAR),  # it is its own extractor: nothing to be found
     ],

@@ -29,6 +29,7 @@ struct options {
     int root_given; /* by --root or PYRT_ROOT: a daemon of another root is the wrong one */
     const char *run_dir;
     const char *bridge;
+    const char *engine;
     const char *tls_ca, *tls_cert, *tls_key;
     int tls;
     int daemon;

@@ -19,6 +19,7 @@ static const char HELP[] =
     "For a daemon that is started (a command starts one where there is none):\n"
     "      --root DIR        keep images and containers here (PYRT_ROOT, /var/lib/pyrt)\n"
     "      --bridge NAME     use this bridge for the containers\n"
+    "      --engine NAME     start containers with this engine: native (PYRT_ENGINE)\n"
     "  -D, --debug           log more\n"
     "\n"
     "'pyrt help' lists the commands and needs the daemon (root).\n";
@@ -30,13 +31,14 @@ void print_options(void)
         return;
 }
 
-enum option { HOST, ROOT, RUN_DIR, BRIDGE, TLS_CA, TLS_CERT, TLS_KEY, TLS, DAEMON, DEBUG, VALUES = TLS };
+enum option { HOST, ROOT, RUN_DIR, BRIDGE, ENGINE, TLS_CA, TLS_CERT, TLS_KEY, TLS, DAEMON, DEBUG, VALUES = TLS };
 
 static const struct spelling {
     const char *text;
     enum option option;
 } SPELLINGS[] = {
     {"-H", HOST}, {"--host", HOST}, {"--root", ROOT}, {"--run-dir", RUN_DIR}, {"--bridge", BRIDGE},
+    {"--engine", ENGINE},
     {"--tlscacert", TLS_CA}, {"--tlscert", TLS_CERT}, {"--tlskey", TLS_KEY}, {"--tls", TLS},
     {"-d", DAEMON}, {"--daemon", DAEMON}, {"-D", DEBUG}, {"--debug", DEBUG},
 };
@@ -60,6 +62,7 @@ static void set(struct options *options, enum option option, const char *value)
     case ROOT: options->root = value; break;
     case RUN_DIR: options->run_dir = value; break;
     case BRIDGE: options->bridge = value; break;
+    case ENGINE: options->engine = value; break;
     case TLS_CA: options->tls_ca = value; break;
     case TLS_CERT: options->tls_cert = value; break;
     case TLS_KEY: options->tls_key = value; break;

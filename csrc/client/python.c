@@ -118,6 +118,7 @@ static void add_places(struct words *words, const struct options *options, char 
     add(words, "--root", absolute(options->root, buffers[3]));
     add(words, "--run-dir", absolute(options->run_dir, buffers[4]));
     add_option(words, "--bridge", options->bridge);
+    add_option(words, "--engine", options->engine);
     add(words, options->debug ? "--debug" : NULL, NULL);
 }
 

@@ -45,6 +45,6 @@ async def run(session: Session, runtime: object, options: Options, arguments: li
     verb = arguments[0]
     command = table.load(verb)
     if command is None:
-        raise UsageError(f"No such command: {shown(verb)}; 'pyrt help' lists them")
+        raise UsageError(f"No such command: {shown(verb)}")
     await session.out(usage(verb, command))
     return 0

@@ -40,7 +40,7 @@ async def run(session: Session, runtime: Runtime, options: Options, arguments: l
         loop = asyncio.get_running_loop()
 
         def notice(text: str) -> None:
-            if session.tty[2]:
+            if session.raw or session.tty[2]:
                 asyncio.run_coroutine_threadsafe(session.notice(text), loop).result()
 
         chunks: Iterable[bytes] = download(source, notice)
@@ -48,8 +48,10 @@ async def run(session: Session, runtime: Runtime, options: Options, arguments: l
     else:
         async with Feed(session.open(source)) as feed:
             image = await feed.consumed_by(_store, runtime, feed, options.comment, source)
+    name = f"{repository}:{tag or DEFAULT_TAG}" if repository else ""
     if repository:
         await asyncio.to_thread(runtime.tags.set, repository, tag or DEFAULT_TAG, image.id, force=True)
+    runtime.events.publish("image", "import", image.id, name)
     await session.out(f"{image.id}\n")
     return 0
 

@@ -26,7 +26,7 @@ async def run(session: Session, runtime: Runtime, options: Options, arguments: l
     if container.state.running:  # the supervisor alone knows where the log ends just now
         client = session.hand_over()
         try:
-            await runtime.follow(container, client, to_the_end=options.follow)
+            await runtime.follow(container, client, to_the_end=options.follow, raw=session.raw)
             return 0
         except NotFoundError:
             session.take_back()  # it has ended since: its log is complete
@@ -48,4 +48,4 @@ async def _send(session: Session, path: str) -> None:
     with file:
         while block := await asyncio.to_thread(file.read, BLOCK_BYTES):
             reader.feed(block)
-            await session.raw(b"".join(frames.encode(kind, payload) for kind, payload in reader))
+            await session.replay(reader)

@@ -44,24 +44,34 @@ def remove(runtime: Runtime, name: str) -> None:
     damaged = [id for id in graph.damaged if id.startswith(name)] if len(name) >= 4 else []
     found = tags.find(name)
     if found is None and len(damaged) == 1:
-        tags.delete_all(damaged[0])
-        graph.delete(damaged[0])
-        return
+        return _delete(runtime, damaged[0])
     try:
         image = tags.lookup_image(name)
     except ImageError:  # damaged: its name at least can go
         if found is None:
             raise
-        tags.delete(*found)
-        return
+        return _untag(runtime, *found)
     if image.is_host:
         raise ConflictError("the image 'host' is the machine itself and cannot be removed")
     if found is not None and len(tags.by_id().get(image.id, ())) > 1:
-        tags.delete(*found)
-        return
-    for container in dict(getattr(runtime, "containers", {})).values():
+        return _untag(runtime, *found)
+    for container in dict(runtime.containers).values():
         if container.image_id == image.id:
             called = container.name or container.id[:16]
             raise ConflictError(f"image {name} is used by container {called}; remove that first: pyrt rm {called}")
-    tags.delete_all(image.id)
-    graph.delete(image.id)
+    _delete(runtime, image.id)
+
+
+def _untag(runtime: Runtime, repository: str, tag: str) -> None:
+    id = runtime.tags.get(repository).get(tag, "")
+    runtime.tags.delete(repository, tag)
+    runtime.events.publish("image", "untag", id, f"{repository}:{tag}")
+
+
+def _delete(runtime: Runtime, id: str) -> None:
+    names = runtime.tags.by_id().get(id, ())
+    runtime.tags.delete_all(id)
+    runtime.graph.delete(id)
+    for name in names:
+        runtime.events.publish("image", "untag", id, name)
+    runtime.events.publish("image", "delete", id)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pyrt.commands.flags import Flag, Options, duration, natural, size_bytes, size_or_unlimited
 from pyrt.container.config import LOG_MAX_BYTES, LOG_MAX_FILES, NAME, Config
 from pyrt.core.broadcast import MIN_SIZE_BYTES
+from pyrt.engine.launch import ENGINES, engine_name
 from pyrt.engine.limits import Limits
 from pyrt.engine.spec import Volume
 from pyrt.errors import UsageError
@@ -120,6 +121,13 @@ FLAGS = (
         metavar="OPTION",
         help="seccomp=unconfined, seccomp=FILE (a docker profile), no-new-privileges",
     ),
+    Flag(
+        "engine",
+        kind=engine_name,
+        default="",
+        metavar="|".join(ENGINES),
+        help="What starts it (default: the daemon's, which is native unless it was told otherwise)",
+    ),
     Flag("privileged", help="All capabilities, nothing masked, no system call filter: root on this host"),
 )
 MINIMUM = 1
@@ -135,7 +143,7 @@ async def run(session: Session, runtime: Runtime, options: Options, arguments: l
         return 0
     client = session.hand_over()
     try:
-        await runtime.run(config, name=options.name or "", size=session.size, client=client)
+        await runtime.run(config, name=options.name or "", size=session.size, client=client, raw=session.raw)
     except BaseException:
         session.take_back()
         raise
@@ -176,6 +184,7 @@ async def make_config(session: Session, image: Image, options: Options, argument
         seccomp=seccomp,
         log_max_bytes=log_max_bytes,
         log_max_files=log_max_files,
+        engine=options.engine,
     )
 
 

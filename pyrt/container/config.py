@@ -68,6 +68,7 @@ class Config:
     seccomp: str = ""  # "", "unconfined", or the text of a profile
     log_max_bytes: int = LOG_MAX_BYTES
     log_max_files: int = LOG_MAX_FILES
+    engine: str = ""  # one of pyrt.engine.launch.ENGINES; "": what the daemon starts containers with
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Config:

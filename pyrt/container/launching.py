@@ -45,6 +45,7 @@ async def make_spec(runtime: Runtime, container: Container, image: Image, size: 
         rows=size[0],
         columns=size[1],
         stdin=config.open_stdin,
+        engine=config.engine or runtime.engine,
     )
 
 

@@ -17,11 +17,12 @@ from typing import Any
 
 from pyrt.container.attachment import Attachment
 from pyrt.container.loop import READ, Loop, Timer
+from pyrt.container.raw_attachment import RawAttachment
 from pyrt.container.signals import ends_by_default
 from pyrt.container.stdin import Stdin
 from pyrt.core import broadcast, frames
 from pyrt.core.broadcast import Log
-from pyrt.engine.native import Launch
+from pyrt.engine.launch import Launch
 from pyrt.errors import PyrtError
 
 logger = logging.getLogger("pyrt.supervisor")
@@ -61,7 +62,7 @@ class RunningContainer:
     ) -> None:
         self.id = container_id
         self.log = log
-        self.pid = launch.slot.pid
+        self.pid = launch.pid
         self.started_at = time.time()
         self._loop = loop
         self._launch = launch
@@ -88,31 +89,38 @@ class RunningContainer:
                 self._stdin = Stdin(loop, launch.take_fd("stdin_fd"), terminal=False)
         for warning in launch.cgroup.warnings:
             log.notice(f"{warning}\n".encode())
-        loop.watch(launch.slot.pidfd, READ, self._on_process_end)
+        loop.watch(launch.pidfd, READ, self._on_process_end)
 
     # --- clients ---
 
-    def attach(self, sock: socket.socket) -> None:
-        """Connect the client that ran the container (owned): everything it writes, its exit status, and its stdin."""
+    def attach(self, sock: socket.socket, *, raw: bool) -> None:
+        """Connect the client that ran the container (owned): everything it writes, its exit status, and its stdin.
+
+        `raw`: it speaks no frames, gets the output alone, and what it sends is stdin.
+        """
         flags = frames.START_SIGNALS
         if self._stdin is not None and self._wants_stdin:
             flags |= frames.START_STDIN | (frames.START_TTY if self._terminal_fd >= 0 else 0)
         stdin = self._stdin if flags & frames.START_STDIN else None
-        if not self._greet(sock, flags):
+        if not raw and not self._greet(sock, flags):
             if stdin is not None:
                 stdin.end()
             return
-        attachment = Attachment(self._loop, sock, self, stdin, self._on_client_gone)
-        attachment.reader_id = self.log.add_reader(sock.fileno(), offset=broadcast.START, guaranteed=True)
+        kind = RawAttachment if raw else Attachment
+        attachment = kind(self._loop, sock, self, stdin, self._on_client_gone)
+        attachment.reader_id = self.log.add_reader(sock.fileno(), offset=broadcast.START, guaranteed=True, raw=raw)
         self._attachments.append(attachment)
 
-    def show_log(self, sock: socket.socket, *, follow: bool) -> None:
+    def show_log(self, sock: socket.socket, *, follow: bool, raw: bool) -> None:
         """Send a client (owned) the log from its beginning, to what is its end now or to the container's end."""
-        if not self._greet(sock, 0):
+        if not raw and not self._greet(sock, 0):
             return
-        attachment = Attachment(self._loop, sock, self, None, self._on_client_gone)
-        last = frames.encode(frames.EXIT, bytes(4))
-        attachment.reader_id = self.log.add_reader(sock.fileno(), offset=broadcast.START, follow=follow, last=last)
+        kind = RawAttachment if raw else Attachment
+        attachment = kind(self._loop, sock, self, None, self._on_client_gone)
+        last = b"" if raw else frames.encode(frames.EXIT, bytes(4))
+        attachment.reader_id = self.log.add_reader(
+            sock.fileno(), offset=broadcast.START, follow=follow, raw=raw, last=last
+        )
         self._attachments.append(attachment)
 
     @staticmethod
@@ -161,7 +169,7 @@ class RunningContainer:
         try:
             status, syscall = (Path(f"/proc/{self.pid}/{name}").read_text("latin-1") for name in ("status", "syscall"))
             fatal = ends_by_default(number, status, syscall)
-            self._launch.slot.signal(signal.SIGKILL if fatal else number)
+            self._launch.signal(signal.SIGKILL if fatal else number)
         except (ProcessLookupError, FileNotFoundError):
             pass  # it has ended; its pidfd is about to say so
 
@@ -181,8 +189,8 @@ class RunningContainer:
     # --- its end ---
 
     def _on_process_end(self) -> None:
-        self._loop.unwatch(self._launch.slot.pidfd)
-        status = self._launch.slot.wait()
+        self._loop.unwatch(self._launch.pidfd)
+        status = self._launch.wait()
         for timer in self._timers:
             timer.cancel()
         self._record = {
@@ -233,7 +241,7 @@ class RunningContainer:
         assert self._record is not None
         self.log.finish(frames.encode(frames.EXIT, struct.pack(">I", exit_status(self._record))))
         self._remove_cgroup(attempts=100)
-        self._launch.slot.close()
+        self._launch.close()
         if self._terminal_fd >= 0:
             os.close(self._terminal_fd)
             self._terminal_fd = -1
@@ -252,6 +260,6 @@ class RunningContainer:
             self._loop.call_later(REMOVE_RETRY_S, lambda: self._remove_cgroup(attempts - 1))
 
     def _close_if_done(self) -> None:
-        if self._record is not None and self._launch.slot.pidfd < 0 and not self._attachments:
+        if self._record is not None and self._launch.pidfd < 0 and not self._attachments:
             self.log.close()
             self._on_closed(self)

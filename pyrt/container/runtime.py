@@ -25,9 +25,11 @@ from pyrt.container import launching
 from pyrt.container.channel import Message
 from pyrt.container.config import NAME, Config, Record
 from pyrt.container.container import Container
+from pyrt.container.events import Events
 from pyrt.container.state import Status, load_exit
 from pyrt.container.store import ContainerStore
 from pyrt.container.supervision import Supervision, SupervisorLostError, SupervisorSilentError
+from pyrt.engine import launch
 from pyrt.engine.seccomp import ProgramCache
 from pyrt.errors import ConflictError, NotFoundError, PyrtError, UsageError
 from pyrt.image.graph import Graph
@@ -59,11 +61,15 @@ class Runtime:
     Belongs to one event loop. What takes longer than handing it to a thread would (0.1 ms) runs in one.
     """
 
-    def __init__(self, root: Path, run_dir: Path, *, bridge: str | None = None) -> None:
+    def __init__(
+        self, root: Path, run_dir: Path, *, bridge: str | None = None, engine: str = launch.DEFAULT
+    ) -> None:
         self.root = root
         self.run_dir = run_dir
+        self.engine = engine  # of the containers that were made without saying which
         name = instance_name(root)
         (root / "cache").mkdir(mode=0o700, exist_ok=True)
+        self.events = Events()
         self.store = ContainerStore(root)
         self.graph = Graph(root)
         self.tags = TagStore(root / "tags.json", self.graph)
@@ -112,23 +118,31 @@ class Runtime:
     # --- running ---
 
     async def run(
-        self, config: Config, *, name: str = "", size: tuple[int, int] = (24, 80), client: socket.socket | None = None
+        self,
+        config: Config,
+        *,
+        name: str = "",
+        size: tuple[int, int] = (24, 80),
+        client: socket.socket | None = None,
+        raw: bool = False,
     ) -> Container:
-        """Make a container and start it; `client` is the connection its output goes to (borrowed).
+        """Make a container and start it; `client` is the connection its output goes to (borrowed), `raw` or in frames.
 
         Returns when its program runs, and it is safe on disk unless it is one that is removed at its end. Raises
         PyrtError; nothing of the container is left then.
         """
         # A caller that is cancelled (its client hung up) must not leave half a start behind: this goes on to an end.
-        return await asyncio.shield(self._run(config, name, size, client))
+        return await asyncio.shield(self._run(config, name, size, client, raw))
 
-    async def _run(self, config: Config, name: str, size: tuple[int, int], client: socket.socket | None) -> Container:
+    async def _run(
+        self, config: Config, name: str, size: tuple[int, int], client: socket.socket | None, raw: bool
+    ) -> Container:
         container = await self._create(config, name)
         try:
             durable = (
                 None if config.auto_remove else asyncio.ensure_future(asyncio.to_thread(container.write, durable=True))
             )
-            await self._launch(container, size, client)
+            await self._launch(container, size, client, raw)
             if durable is not None:
                 await durable
         except BaseException:
@@ -167,6 +181,7 @@ class Runtime:
         )
         container = self.store.add(record)  # before the next await: a name is given once, and its image stays
         container.starting = True
+        self.events.tell(container, "create")
         try:
             if config.network == "bridge":
                 container.allocation = self.network.allocate(record.id, config.ports)
@@ -189,7 +204,9 @@ class Runtime:
             return
         raise ConflictError(f"the name {name} is taken by container {holder.id[:16]}: remove it or use another name")
 
-    async def _launch(self, container: Container, size: tuple[int, int], client: socket.socket | None) -> None:
+    async def _launch(
+        self, container: Container, size: tuple[int, int], client: socket.socket | None, raw: bool
+    ) -> None:
         config = container.record.config
         image = self.tags.lookup_image(container.image_id)
         spec = await launching.make_spec(self, container, image, size)
@@ -204,6 +221,7 @@ class Runtime:
         request = {
             "spec": spec,
             "attach": client is not None,
+            "raw": raw,
             "ephemeral": config.auto_remove,
             "timeout": config.timeout_s,
             "log_max_bytes": config.log_max_bytes,
@@ -220,6 +238,7 @@ class Runtime:
         container.started_once = True
         container.state.set_running(pid=reply["pid"], started_at=reply["started_at"])
         container.starting = False
+        self.events.tell(container, "start")
         container.wake()
         if (record := container.early_exit) is not None:
             self._finish(container, record)
@@ -239,6 +258,7 @@ class Runtime:
 
     def _finish(self, container: Container, record: Message) -> None:
         container.set_exited(record)
+        self.events.tell_end(container)
         self._depart(container)
 
     def _depart(self, container: Container) -> None:
@@ -313,15 +333,19 @@ class Runtime:
         if container.record.config.auto_remove or never_started:
             if container.state.running:
                 container.set_lost("the supervisor ended")
+                self.events.tell_end(container)
             container.closed.set()
             await self._discard(container)
             return
         container.closed.set()
+        ran = container.state.running
         try:
             container.set_exited(load_exit((container.directory / "exit.json").read_bytes()))
         except (OSError, ValueError):
             rebooted = container.record.boot_id != self._boot_id
             container.set_lost("the host was rebooted" if rebooted else "the supervisor ended")
+        if ran:  # else it ended before this daemon began
+            self.events.tell_end(container)
         self._release_network(container)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
@@ -337,6 +361,7 @@ class Runtime:
         if not container.state.running:
             raise ConflictError(f"container {container.label} is not running")
         await self._supervision.ask("signal", {"id": container.id, "signal": number})
+        self.events.tell(container, "kill", signal=number)
 
     async def stop(self, container: Container, grace_s: float) -> None:
         """SIGTERM, after the grace SIGKILL; returns when it has ended. One that does not run is stopped already."""
@@ -348,6 +373,7 @@ class Runtime:
         except NotFoundError:
             pass  # it ended first; the event is on its way
         await container.ended()
+        self.events.tell(container, "stop")
 
     async def remove(self, container: Container, *, force: bool = False) -> None:
         """Remove a container. A running one is an error, unless force: then it is killed first."""
@@ -378,12 +404,13 @@ class Runtime:
         except TimeoutError:
             pass
 
-    async def follow(self, container: Container, client: socket.socket, *, to_the_end: bool) -> None:
+    async def follow(self, container: Container, client: socket.socket, *, to_the_end: bool, raw: bool = False) -> None:
         """Stream a running container's log to a client (borrowed): to what is its end now, or to the container's.
 
         Raises NotFoundError when it runs no more.
         """
-        await self._supervision.ask("follow", {"id": container.id, "to_the_end": to_the_end}, [client.fileno()])
+        request = {"id": container.id, "to_the_end": to_the_end, "raw": raw}
+        await self._supervision.ask("follow", request, [client.fileno()])
 
     def _release_network(self, container: Container) -> None:
         allocation, container.allocation = container.allocation, None
@@ -396,7 +423,10 @@ class Runtime:
     async def _discard(self, container: Container) -> None:
         """Undo everything that was done for a container. Harmless twice."""
         self._release_network(container)
+        first = container.discarding is None
         await self.store.discard(container)
+        if first:
+            self.events.tell(container, "destroy")
 
 
 def _wait_for_processes(pids: Iterable[int]) -> None:

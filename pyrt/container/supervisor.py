@@ -29,7 +29,8 @@ from pyrt.container.running import ExitRecord, RunningContainer
 from pyrt.core import broadcast
 from pyrt.durable import write_durably
 from pyrt.engine.cgroups import Cgroup, Layout
-from pyrt.engine.native import Launch, NativeEngine
+from pyrt.engine.launch import Engine, Launch, engine_name
+from pyrt.engine.native import NativeEngine
 from pyrt.engine.spec import LaunchSpec
 from pyrt.errors import NotFoundError, PyrtError, StartError
 
@@ -77,7 +78,7 @@ class Supervisor:
         self._recorder = Recorder(self._loop)
         self._broadcaster = broadcast.Broadcaster()
         self._layout = Layout.detect(cgroup_parent)
-        self._engine = NativeEngine(self._layout)
+        self._engines: dict[str, Engine] = {engine.name: engine for engine in (NativeEngine(self._layout),)}
         self._containers: dict[str, RunningContainer] = {}
         self._by_log: dict[broadcast.Log, RunningContainer] = {}
         self._starting: dict[str, Launch] = {}
@@ -223,7 +224,7 @@ class Supervisor:
         """Nobody waits for this start any more: end it, wherever it is."""
         if launch := self._starting.get(request["id"]):
             with contextlib.suppress(ProcessLookupError):
-                launch.slot.signal(signal.SIGKILL)
+                launch.signal(signal.SIGKILL)
         elif container := self._containers.get(request["id"]):
             container.deliver(signal.SIGKILL)
         return {}
@@ -234,7 +235,7 @@ class Supervisor:
 
     def _follow(self, request: Message, fds: list[int]) -> Message:
         container = self._get(request)
-        container.show_log(socket.socket(fileno=fds.pop(0)), follow=request["to_the_end"])
+        container.show_log(socket.socket(fileno=fds.pop(0)), follow=request["to_the_end"], raw=request["raw"])
         return {}
 
     def _start(self, request: Message, fds: list[int]) -> None:
@@ -242,7 +243,7 @@ class Supervisor:
         spec = LaunchSpec.from_json(request["spec"])
         log = self._open_log(spec.id, request)
         try:
-            launch = self._engine.begin(spec)
+            launch = self._engines[engine_name(spec.engine)].begin(spec)
         except BaseException:
             log.close()
             raise
@@ -303,7 +304,7 @@ class Supervisor:
         self._by_log[log] = container
         self._say({"seq": request["seq"], "pid": container.pid, "started_at": container.started_at})
         if client is not None:
-            container.attach(client)
+            container.attach(client, raw=request["raw"])
         if request["timeout"]:
             container.limit_time(request["timeout"])
 

@@ -35,20 +35,20 @@ def parse_call(payload: bytes) -> Call:
         raise ProtocolError(f"this daemon speaks version {VERSION} of the protocol; update the client or the daemon")
     argv, cwd, tty, size = (value.get(name) for name in ("argv", "cwd", "tty", "size"))
     root = value.get("root", "")
-    if not isinstance(argv, list) or not all(_is_argument(word) for word in argv):
+    if not isinstance(argv, list) or not all(is_argument(word) for word in argv):
         raise ProtocolError("the call's argv is not a list of arguments")
-    if not _is_argument(cwd) or not cwd.startswith("/"):
+    if not is_argument(cwd) or not cwd.startswith("/"):
         raise ProtocolError("the call's cwd is not an absolute path")
     if not isinstance(tty, list) or len(tty) != 3 or not all(isinstance(flag, bool) for flag in tty):
         raise ProtocolError("the call's tty is not three booleans")
     if not isinstance(size, list) or len(size) != 2 or not all(type(n) is int and 0 <= n <= 65535 for n in size):
         raise ProtocolError("the call's size is not two numbers")
-    if not _is_argument(root):
+    if not is_argument(root):
         raise ProtocolError("the call's root is not a path")
     return Call(argv, cwd, (tty[0], tty[1], tty[2]), (size[0], size[1]), root)
 
 
-def _is_argument(word: Any) -> TypeGuard[str]:
+def is_argument(word: Any) -> TypeGuard[str]:
     """A program's argument: no NUL, and only surrogates that stand for a byte."""
     if not isinstance(word, str) or "\0" in word:
         return False

@@ -96,7 +96,7 @@ async def _run(session: Session, runtime: Callable[[], Awaitable[Any]], table: C
     verb = _ALIASES.get(argv[0], argv[0])
     command = table.load(verb)
     if command is None:
-        raise UsageError(f"No such command: {shown(verb)}; 'pyrt help' lists them")
+        raise UsageError(f"No such command: {shown(verb)}")
     try:
         options, arguments = parse(verb, getattr(command, "FLAGS", ()), argv[1:])
     except HelpWanted:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Listeners: sockets bound so that nobody else can reach them, and the first bytes of every connection.
+"""Listeners: sockets bound so that nobody else can reach them, and the first byte of every connection.
 
-A connection's first byte tells its protocol. Whatever is not pyrt's costs its sender the connection and us one line
-in the log.
+A connection's first byte tells its protocol: pyrt's own frames or Docker 0.1.0's line. Whatever is neither costs its
+sender the connection and us one line in the log.
 """
 
 from __future__ import annotations
@@ -17,30 +17,40 @@ import ssl
 import stat
 import struct
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from pyrt.core import frames
+from pyrt.daemon import frame_session, rcli
 from pyrt.daemon.address import TcpAddress, UnixAddress, is_loopback, resolve
-from pyrt.daemon.call import Call, parse_call
 from pyrt.daemon.relay import terminate_tls
+from pyrt.daemon.session import OpenSession
 from pyrt.errors import ConflictError, ProtocolError, PyrtError, UsageError
 
 log = logging.getLogger("pyrt.daemon")
 
 MAX_CONNECTIONS: Final = 1024
-FIRST_FRAME_S: Final = 10.0
+FIRST_WORDS_S: Final = 10.0
+_SHOWN_BYTES: Final = 40
 _RESERVED_FDS: Final = 128  # for everything that is no connection
 _EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 _BACKLOG: Final = 512
 
 
-class _Stranger(ProtocolError):
-    """Not a pyrt client: frames would mean nothing to it."""
+class _Protocol(Protocol):
+    """What a module has to offer that speaks one."""
+
+    @property
+    def open_session(self) -> Callable[[socket.socket], Awaitable[OpenSession]]: ...
+
+    @property
+    def refusal(self) -> Callable[[str], bytes]: ...
 
 
-Serve = Callable[[socket.socket, Call, frames.FrameReader], Awaitable[None]]
+_PROTOCOLS: Final[Mapping[int, _Protocol]] = {frame_session.FIRST_BYTE: frame_session, rcli.FIRST_BYTE: rcli}
+
+Serve = Callable[[OpenSession], Awaitable[None]]
 
 
 def bind_unix(address: UnixAddress) -> socket.socket:
@@ -127,9 +137,9 @@ def connection_limit() -> int:
 
 
 class Listener:
-    """Accepts connections on any number of sockets and hands each one's CALL to `serve`, in a task of its own."""
+    """Accepts connections on any number of sockets and hands each one's session to `serve`, in a task of its own."""
 
-    def __init__(self, serve: Serve, *, limit: int | None = None, deadline: float = FIRST_FRAME_S) -> None:
+    def __init__(self, serve: Serve, *, limit: int | None = None, deadline: float = FIRST_WORDS_S) -> None:
         self._serve = serve
         self._deadline = deadline
         self._places = asyncio.Semaphore(limit or connection_limit())
@@ -180,6 +190,7 @@ class Listener:
 
     async def _connection(self, connection: socket.socket, context: ssl.SSLContext | None) -> None:
         peer = "a client"
+        protocol: _Protocol | None = frame_session  # who is turned away before a word is told so in frames
         try:
             connection.setblocking(False)
             peer = _peer(connection)
@@ -187,17 +198,22 @@ class Listener:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if context:
                 connection = _behind_tls(connection, context, peer)
-            reader = frames.FrameReader(max_payload=frames.MAX_PAYLOAD)
             async with asyncio.timeout(self._deadline):
-                call = await _first_frame(connection, reader)
-            if call is not None:
-                await self._serve(connection, call, reader)
+                await rcli.readable(connection)
+                first = connection.recv(_SHOWN_BYTES, socket.MSG_PEEK)
+                if not first:
+                    return  # a probe
+                protocol = _PROTOCOLS.get(first[0])
+                if protocol is None:
+                    raise ProtocolError(f"not pyrt's protocol: {first!r}")
+                open_session = await protocol.open_session(connection)
+            await self._serve(open_session)
         except TimeoutError:
             log.warning("%s said nothing for %g s; closed", peer, self._deadline)
         except (ProtocolError, frames.FrameError) as error:
             log.warning("%s: %s; closed", peer, error)
-            if not isinstance(error, _Stranger):
-                _refuse(connection, str(error))
+            if protocol is not None:
+                _send_last(connection, protocol.refusal(str(error)))
         except ConnectionError as error:
             log.debug("%s: %s", peer, error)
         finally:
@@ -215,32 +231,10 @@ def _peer(connection: socket.socket) -> str:
     return f"process {pid} of user {uid}"
 
 
-async def _first_frame(connection: socket.socket, reader: frames.FrameReader) -> Call | None:
-    """Read the CALL; None where the peer left without a word. Raises ProtocolError and frames.FrameError."""
-    loop = asyncio.get_running_loop()
-    first = True
-    while True:
-        data = await loop.sock_recv(connection, 256 << 10)
-        if not data:
-            if first:
-                return None  # a probe
-            raise ProtocolError("the connection ended within the first frame")
-        if first and data[0] != frames.CALL:
-            if data[:1] == b"[":
-                await loop.sock_sendall(connection, b"Error: this daemon does not speak the protocol of Docker 0.1.0\n")
-            raise _Stranger(f"not pyrt's protocol: {data[:40]!r}")
-        first = False
-        reader.feed(data)
-        frame = reader.next_frame()
-        if frame is not None:
-            return parse_call(frame[1])
-
-
-def _refuse(connection: socket.socket, text: str) -> None:
-    """Tell a pyrt client why, as far as its socket takes it without waiting."""
-    message = frames.encode(frames.ERROR, text.encode("utf-8", "backslashreplace"))
+def _send_last(connection: socket.socket, message: bytes) -> None:
+    """Tell a client why it is turned away, as far as its socket takes it without waiting."""
     try:
-        connection.send(message + frames.encode(frames.EXIT, (125).to_bytes(4, "big")))
+        connection.send(message)
     except OSError:
         pass
 

@@ -22,13 +22,11 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from pyrt.commands.flags import Flag, parse
-from pyrt.core import frames
 from pyrt.daemon.address import TcpAddress, Tls, UnixAddress, parse_address, tls_of
-from pyrt.daemon.call import Call
 from pyrt.daemon.dispatch import FAILED, dispatch
 from pyrt.daemon.listener import Listener, bind_tcp, bind_unix
 from pyrt.daemon.places import Lock, prepare_directory
-from pyrt.daemon.session import Session
+from pyrt.daemon.session import OpenSession
 from pyrt.errors import PyrtError, UsageError
 
 log = logging.getLogger("pyrt.daemon")
@@ -42,6 +40,7 @@ FLAGS: Final = (
     Flag("run-dir", kind=str, default="/run/pyrt"),
     Flag("host", "H", kind=list),
     Flag("bridge", kind=str, default=""),
+    Flag("engine", kind=str, default=""),
     Flag("debug", "D"),
     Flag("background"),
     Flag("tls"),
@@ -59,6 +58,7 @@ class DaemonOptions:
     run_dir: Path
     addresses: tuple[UnixAddress | TcpAddress, ...] = ()
     bridge: str = ""
+    engine: str = ""
     debug: bool = False
     background: bool = False
     tls: Tls | None = None
@@ -78,11 +78,10 @@ RuntimeFactory = Callable[[DaemonOptions], RuntimeLike]
 def make_runtime(options: DaemonOptions) -> RuntimeLike:
     """Make the real Runtime; imported here because a daemon has to answer before all of it is loaded."""
     from pyrt.container.runtime import Runtime
+    from pyrt.engine.launch import DEFAULT
 
-    made: RuntimeLike = (
-        Runtime(options.root, options.run_dir, bridge=options.bridge)
-        if options.bridge
-        else Runtime(options.root, options.run_dir)
+    made: RuntimeLike = Runtime(
+        options.root, options.run_dir, bridge=options.bridge or None, engine=options.engine or DEFAULT
     )
     return made
 
@@ -103,11 +102,20 @@ def parse_options(words: Sequence[str]) -> DaemonOptions:
         from pyrt.network.bridge import check_name
 
         check_name(options.bridge)
+    engine = options.engine or os.environ.get("PYRT_ENGINE", "")
+    if engine:
+        from pyrt.engine.launch import engine_name
+
+        try:
+            engine_name(engine)
+        except UsageError as error:
+            raise UsageError(f"{'--engine' if options.engine else 'PYRT_ENGINE'} {engine!r}: {error}") from None
     return DaemonOptions(
         root=Path(options.root),
         run_dir=Path(options.run_dir),
         addresses=addresses,
         bridge=options.bridge,
+        engine=engine,
         debug=options.debug,
         background=options.background,
         tls=tls,
@@ -156,17 +164,17 @@ async def _serve(
     workers = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="command")
     asyncio.get_running_loop().set_default_executor(workers)
 
-    async def serve(connection: socket.socket, call: Call, reader: frames.FrameReader) -> None:
+    async def serve(open_session: OpenSession) -> None:
         task = asyncio.current_task()
         assert task is not None
 
         def leave() -> None:
             task.cancel()
 
-        session = Session(connection, call=call, reader=reader, on_disconnect=leave)
+        session = open_session(on_disconnect=leave)
         try:
-            if call.root and os.path.realpath(call.root) != os.path.realpath(options.root):
-                text = f"the daemon of {options.run_dir} serves the root {options.root}; give --root {call.root}"
+            if session.root and os.path.realpath(session.root) != os.path.realpath(options.root):
+                text = f"the daemon of {options.run_dir} serves the root {options.root}; give --root {session.root}"
                 await session.fail(f"{text} a --run-dir of its own")
                 await session.exit(FAILED)
                 return
@@ -174,7 +182,7 @@ async def _serve(
         except asyncio.CancelledError:
             if not session.gone:
                 raise
-            log.debug("the client of %r left", call.argv[:1])
+            log.debug("the client of %r left", session.argv[:1])
         finally:
             session.close()
 

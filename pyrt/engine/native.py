@@ -10,7 +10,6 @@ Every step of `begin` has its undo on a stack; a launch that fails leaves no pro
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -18,17 +17,15 @@ from pathlib import Path
 from pyrt.core import namespaces
 from pyrt.core._namespaces import lib
 from pyrt.core.namespaces import Plan, Slot, StepError
+from pyrt.engine import overlay
 from pyrt.engine.cgroups import Cgroup, Layout
+from pyrt.engine.launch import Launch, start_error
 from pyrt.engine.spec import LaunchSpec, Root
-from pyrt.errors import NotExecutableError, ProgramNotFoundError, StartError
+from pyrt.errors import StartError
 
 
-class Launch:
-    """A container on its way from clone to exec, and what of it the parent holds.
-
-    `stdin_fd`, `stdout_fd`, `stderr_fd` are the parent's ends of its pipes, `terminal_fd` the terminal's master; -1
-    where there is none. They and the cgroup belong to whoever began the launch, until `abort`.
-    """
+class NativeLaunch(Launch):
+    """A container on its way from clone to exec, and what of it the parent holds: its process is the parent's child."""
 
     def __init__(self, slot: Slot, cgroup: Cgroup) -> None:
         self.slot = slot
@@ -37,12 +34,18 @@ class Launch:
         self._executing = False
         self._error: StepError | None = None
 
+    @property
+    def pid(self) -> int:
+        return self.slot.pid
+
+    @property
+    def pidfd(self) -> int:
+        return self.slot.pidfd
+
     def fileno(self) -> int:
         return self.slot.socket_fd
 
     def advance(self) -> bool:
-        """Take in the reports that have arrived. True: the program runs. Raises StartError; what then is left to do is
-        `abort`."""
         while True:
             try:
                 report = self.slot.report(wait=False)
@@ -65,19 +68,26 @@ class Launch:
         raise start_error(self._error or StepError("init", 0, died))
 
     def take_fd(self, name: str) -> int:
-        """Hand one of the descriptors to the caller, who closes it from now on."""
         fd = int(getattr(self, name))
         setattr(self, name, -1)
         return fd
 
     def abort(self) -> None:
-        """End the process and give everything back."""
         for name in ("stdin_fd", "stdout_fd", "stderr_fd", "terminal_fd"):
             if (fd := self.take_fd(name)) >= 0:
                 os.close(fd)
         self.slot.started = False
         self.slot.close()
         self.cgroup.remove()
+
+    def signal(self, number: int) -> None:
+        self.slot.signal(number)
+
+    def wait(self) -> int:
+        return self.slot.wait()
+
+    def close(self) -> None:
+        self.slot.close()
 
 
 class NativeEngine:
@@ -89,14 +99,14 @@ class NativeEngine:
         self._layout = layout
         namespaces.init_program()
 
-    def begin(self, spec: LaunchSpec) -> Launch:
+    def begin(self, spec: LaunchSpec) -> NativeLaunch:
         """Prepare a container and send it on its way. Raises StartError; nothing is left then."""
         try:
             with contextlib.ExitStack() as undo:
                 cgroup = Cgroup.create(self._layout, spec.id, spec.limits, confine_devices=not spec.privileged)
                 undo.callback(cgroup.remove)
                 slot = undo.enter_context(self._prepare(spec, cgroup))
-                launch = Launch(slot, cgroup)
+                launch = NativeLaunch(slot, cgroup)
                 if spec.network.mode == "bridge":
                     _plumb(spec, slot.pid)
                 self._go(spec, launch, undo)
@@ -129,7 +139,7 @@ class NativeEngine:
                 raise
         return slot
 
-    def _go(self, spec: LaunchSpec, launch: Launch, undo: contextlib.ExitStack) -> None:
+    def _go(self, spec: LaunchSpec, launch: NativeLaunch, undo: contextlib.ExitStack) -> None:
         plan = make_plan(spec)
         theirs: list[int] = []
         with contextlib.ExitStack() as borrowed:
@@ -158,34 +168,15 @@ def _plumb(spec: LaunchSpec, pid: int) -> None:
         raise StepError("network", -ret, f"make the link {name}")
 
 
-def start_error(error: StepError) -> StartError:
-    """The exception that carries the exit status a failed step means to the user."""
-    reason = error.errno or 0
-    if error.step == "exec":
-        if reason in (errno.ENOENT, errno.ENOTDIR):
-            return ProgramNotFoundError(error.step, reason, error.text)
-        return NotExecutableError(error.step, reason, error.text)
-    return StartError(error.step, reason, error.text)
-
-
 @lru_cache(maxsize=32)
 def _seccomp_program(path: str) -> bytes:
     return Path(path).read_bytes()
 
 
-def _escape(path: str) -> str:
-    """Overlay's options are separated by commas, lower directories by colons; both may occur in a path."""
-    return path.replace("\\", "\\\\").replace(",", "\\,").replace(":", "\\:")
-
-
 def _add_root(plan: Plan, root: Root) -> None:
-    lower = [_escape(path) for path in root.lower]
-    if root.mask:
-        for path, mode, uid, gid in root.mask:
-            plan.mask(path, mode=mode, uid=uid, gid=gid)
-        lower.insert(0, namespaces.MASK_PATH)
-    options = f"lowerdir={':'.join(lower)},upperdir={_escape(root.upper)},workdir={_escape(root.work)}"
-    plan.overlay(root.directory, options + (",volatile" if root.volatile else ""))
+    for path, mode, uid, gid in root.mask:
+        plan.mask(path, mode=mode, uid=uid, gid=gid)
+    plan.overlay(root.directory, overlay.start_options(root))
     if root.readonly:
         plan.readonly()
 

@@ -79,6 +79,7 @@ class LaunchSpec:
     rows: int = 24
     columns: int = 80
     stdin: bool = False
+    engine: str = "native"
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> LaunchSpec:

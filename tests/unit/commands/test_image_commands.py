@@ -17,6 +17,7 @@ import pytest
 from pyrt.commands import flags, images, import_, rmi
 from pyrt.commands.duration import human_duration
 from pyrt.commands.table import table
+from pyrt.container.events import Events
 from pyrt.errors import ConflictError, ImageError, NotFoundError, PyrtError, UsageError
 from pyrt.image import Graph, TagStore
 from tests.unit.image.conftest import fake_unpack
@@ -55,7 +56,13 @@ def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr("pyrt.image.layers.unpack", fake_unpack)
     graph = Graph(tmp_path)
     tags = TagStore(tmp_path / "tags.json", graph)
-    return SimpleNamespace(root=tmp_path, graph=graph, tags=tags, containers={}, departures=nothing_departs)
+    return made_up(tmp_path, graph, tags)
+
+
+def made_up(root: Path, graph: Graph, tags: TagStore) -> Any:
+    return SimpleNamespace(
+        root=root, graph=graph, tags=tags, containers={}, departures=nothing_departs, events=Events()
+    )
 
 
 async def nothing_departs() -> None:
@@ -225,6 +232,20 @@ def test_rmi_by_id_takes_all_names(runtime: Any) -> None:
     assert list(runtime.tags.repositories) == ["host"]
 
 
+def test_what_becomes_of_images_is_told(runtime: Any) -> None:
+    call(runtime, import_, "-", "base", files={"-": [b"a"]})
+    image = runtime.tags.lookup_image("base")
+    runtime.tags.set("base", "v1", image.id)
+    call(runtime, rmi, "base:v1", "base")
+    told = [(event.kind, event.verb, event.id, event.name) for event in runtime.events.since(0)]
+    assert told == [
+        ("image", "import", image.id, "base:latest"),
+        ("image", "untag", image.id, "base:v1"),
+        ("image", "untag", image.id, "base:latest"),
+        ("image", "delete", image.id, ""),
+    ]
+
+
 def test_rmi_of_several_goes_on(runtime: Any) -> None:
     one, two = runtime.graph.create([b"1"]), runtime.graph.create([b"2"])
     with pytest.raises(NotFoundError, match="No such image: zz"):
@@ -249,7 +270,7 @@ def test_rmi_of_a_damaged_image(runtime: Any) -> None:
     (runtime.root / "images" / f"{image.id}.json").write_bytes(b"{}")
     graph = Graph(runtime.root)
     tags = TagStore(runtime.root / "tags.json", graph)
-    again = SimpleNamespace(root=runtime.root, graph=graph, tags=tags, departures=nothing_departs)
+    again = made_up(runtime.root, graph, tags)
     assert "is damaged" in call(again, images).stderr
     call(again, rmi, image.id[:16])
     assert os.listdir(runtime.root / "images") == []

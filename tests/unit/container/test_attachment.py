@@ -19,14 +19,14 @@ from pyrt.core import frames
 class Client:
     """The client's end, and a target that remembers."""
 
-    def __init__(self, *, stdin: bool = True) -> None:
+    def __init__(self, *, stdin: bool = True, terminal: bool = False, kind: type[Attachment] = Attachment) -> None:
         self.loop = Loop()
         self.peer, theirs = socket.socketpair()
         self.seen: list[tuple[str, tuple[int, ...]]] = []
         self.gone = 0
         self.out, into = os.pipe()
-        self.stdin = Stdin(self.loop, into, terminal=False)
-        self.attachment = Attachment(self.loop, theirs, self, self.stdin if stdin else None, self._on_gone)
+        self.stdin = Stdin(self.loop, into, terminal=terminal)
+        self.attachment = kind(self.loop, theirs, self, self.stdin if stdin else None, self._on_gone)
 
     def resize(self, rows: int, columns: int) -> None:
         self.seen.append(("resize", (rows, columns)))

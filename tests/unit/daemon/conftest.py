@@ -11,6 +11,8 @@ from typing import Any
 
 from pyrt.core import frames
 from pyrt.daemon.call import Call
+from pyrt.daemon.frame_session import FrameSession
+from pyrt.daemon.raw_session import RawSession
 from pyrt.daemon.session import Session
 
 
@@ -81,7 +83,7 @@ async def converse(
             task.cancel()
 
         reader = frames.FrameReader(max_payload=frames.MAX_PAYLOAD)
-        session = Session(ours, call=call, reader=reader, on_disconnect=leave)
+        session = FrameSession(ours, call=call, reader=reader, on_disconnect=leave)
         try:
             return await serve(session)
         finally:
@@ -90,3 +92,40 @@ async def converse(
     with ours, theirs:
         outcomes: Any = await asyncio.gather(server(), client(FakeClient(theirs)), return_exceptions=True)
     return outcomes[0], outcomes[1]
+
+
+async def converse_raw(
+    serve: Callable[[Session], Awaitable[Any]],
+    client: Callable[[socket.socket], Awaitable[Any]],
+    pair: tuple[socket.socket, socket.socket] | None = None,
+) -> tuple[Any, Any]:
+    """As `converse`, for a session without frames; the client gets its end of the connection as it is."""
+    ours, theirs = pair or socket.socketpair()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+
+    async def server() -> Any:
+        task = asyncio.current_task()
+        assert task
+
+        def leave() -> None:
+            task.cancel()
+
+        session = RawSession(ours, argv=[], on_disconnect=leave)
+        try:
+            return await serve(session)
+        finally:
+            session.close()
+
+    with ours, theirs:
+        outcomes: Any = await asyncio.gather(server(), client(theirs), return_exceptions=True)
+    return outcomes[0], outcomes[1]
+
+
+async def receive_all(connection: socket.socket) -> bytes:
+    """What comes until the end; then leave."""
+    found = b""
+    while data := await asyncio.get_running_loop().sock_recv(connection, 1 << 18):
+        found += data
+    connection.close()
+    return found

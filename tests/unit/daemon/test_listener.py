@@ -18,8 +18,8 @@ import pytest
 
 from pyrt.core import frames
 from pyrt.daemon.address import TcpAddress, UnixAddress, parse_address
-from pyrt.daemon.call import Call
 from pyrt.daemon.listener import Listener, bind_tcp, bind_unix
+from pyrt.daemon.session import OpenSession
 from pyrt.errors import ConflictError, UsageError
 from tests.unit.daemon.conftest import FakeClient, call_payload, run
 
@@ -29,11 +29,13 @@ class Door:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.calls: list[Call] = []
+        self.calls: list[list[str]] = []
 
-    async def serve(self, connection: socket.socket, call: Call, reader: frames.FrameReader) -> None:
-        self.calls.append(call)
-        await asyncio.get_running_loop().sock_sendall(connection, frames.encode(frames.EXIT, bytes(4)))
+    async def serve(self, open_session: OpenSession) -> None:
+        session = open_session(on_disconnect=lambda: None)
+        self.calls.append(session.argv)
+        await session.exit(0)
+        session.close()
 
     def connect(self) -> FakeClient:
         connection = socket.socket(socket.AF_UNIX)
@@ -65,7 +67,7 @@ def test_a_call(tmp_path: Path) -> None:
         client = door.connect()
         await client.send(frames.CALL, call_payload("ps", "-a"))
         assert await client.rest() == [(frames.EXIT, bytes(4))]
-        assert door.calls[0].argv == ["ps", "-a"]
+        assert door.calls[0] == ["ps", "-a"]
 
     with_door(tmp_path, body)
 
@@ -107,17 +109,6 @@ def test_other_protocols_are_closed_without_an_answer(
     with_door(tmp_path, body)
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(warnings) == 1 and "\n" not in warnings[0] and len(warnings[0]) < 400
-
-
-def test_the_protocol_of_docker_010_gets_a_line(tmp_path: Path) -> None:
-    async def body(door: Door) -> None:
-        client = door.connect()
-        await client.raw(b'["ps"]\n')
-        data = await asyncio.get_running_loop().sock_recv(client.socket, 1000)
-        assert data == b"Error: this daemon does not speak the protocol of Docker 0.1.0\n"
-        client.socket.close()
-
-    with_door(tmp_path, body)
 
 
 @pytest.mark.parametrize(
@@ -172,19 +163,19 @@ def test_a_fault_in_one_connection_is_not_the_others(tmp_path: Path, caplog: pyt
         async with open_door(tmp_path) as door:
             serve = door.serve
 
-            async def faulty(connection: socket.socket, call: Call, reader: frames.FrameReader) -> None:
-                if call.argv == ["bug"]:
+            async def faulty(open_session: OpenSession) -> None:
+                await serve(open_session)
+                if door.calls[-1] == ["bug"]:
                     raise KeyError("bug")
-                await serve(connection, call, reader)
 
             other = tmp_path / "t"
             listener = Listener(faulty)
             listener.add(bind_unix(UnixAddress(str(other))))
             door.path = other
-            for word, expected in (("bug", []), ("ps", [(frames.EXIT, bytes(4))])):
+            for word in ("bug", "ps"):
                 client = door.connect()
                 await client.send(frames.CALL, call_payload(word))
-                assert await client.rest() == expected
+                assert await client.rest() == [(frames.EXIT, bytes(4))]
             await listener.close()
 
     run(main())

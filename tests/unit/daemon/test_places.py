@@ -68,6 +68,17 @@ def test_options() -> None:
     assert [str(address) for address in options.addresses] == ["tcp://127.0.0.1:1", "unix:///x"]
 
 
+def test_the_engine_is_an_option_before_it_is_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert parse_options([]).engine == ""
+    assert parse_options(["--engine", "native"]).engine == "native"
+    monkeypatch.setenv("PYRT_ENGINE", "steam")
+    assert parse_options(["--engine", "native"]).engine == "native"
+    with pytest.raises(UsageError, match="^PYRT_ENGINE 'steam': no such engine: use one of native"):
+        parse_options([])
+    with pytest.raises(UsageError, match="^--engine 'water': no such engine"):
+        parse_options(["--engine=water"])
+
+
 @pytest.mark.parametrize(
     "words",
     [["x"], ["--root", "relative"], ["--bridge", "of-many-letters"], ["-H", "nonsense"], ["--nope"], ["--tls"],

@@ -72,6 +72,21 @@ def test_a_file_larger_than_what_is_buffered() -> None:
     assert seen == (frames.OPEN, b"a/b")
 
 
+def test_a_file_of_very_many_pieces() -> None:
+    """What was taken from the buffer counts as taken, to the last byte: else the session would stop listening."""
+    count = 150_000
+
+    async def client(peer: FakeClient) -> None:
+        await peer.receive()
+        await peer.send(frames.ANSWER)
+        for _ in range(10):
+            await peer.raw(frames.encode(frames.STDIN, b"x") * (count // 10))
+        await peer.send(frames.STDIN)
+
+    served, _ = run(converse(lambda session: read_all(session, "a"), client))
+    assert served == b"x" * count
+
+
 def test_a_file_that_cannot_be_opened() -> None:
     async def client(peer: FakeClient) -> None:
         await peer.receive()
