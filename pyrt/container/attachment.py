@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from pyrt.container.loop import READ, Loop
-from pyrt.container.stdin import Stdin
+from pyrt.container.stdin import Feed
 from pyrt.core import frames
 
 LINGER_S = 5.0  # how long a client may take to read its last bytes and hang up
@@ -35,12 +35,13 @@ class Attachment:
         loop: Loop,
         sock: socket.socket,
         target: Target,
-        stdin: Stdin | None,
+        stdin: Feed | None,
         on_gone: Callable[[Attachment], None],
     ) -> None:
         sock.setblocking(False)
         self.socket = sock
         self.reader_id = -1
+        self.owner = True  # the client that started the process: when nobody reads its output, the process hears of it
         self._loop = loop
         self._target = target
         self._stdin = stdin
@@ -72,7 +73,7 @@ class Attachment:
         self._loop.unwatch(self.socket.fileno())
         self.socket.close()
         if self._stdin is not None:
-            self._stdin.on_room = None
+            self._stdin.leave()
 
     def _listen(self) -> None:
         if self.socket.fileno() >= 0:
@@ -129,7 +130,8 @@ class Attachment:
             (number,) = struct.unpack(">I", payload)
             if not 0 < number < signal.NSIG:
                 raise frames.FrameError(f"{number} is no signal")
-            self._target.deliver(number)
+            if number != signal.SIGPIPE or self.owner:
+                self._target.deliver(number)
         elif kind == frames.DETACH:
             self._gone(detached=True)
         else:

@@ -9,7 +9,7 @@ from typing import Final
 
 from pyrt.container.attachment import Attachment, Target
 from pyrt.container.loop import Loop
-from pyrt.container.stdin import Stdin
+from pyrt.container.stdin import Feed
 
 _CHUNK_BYTES: Final = 64 << 10
 
@@ -26,7 +26,7 @@ class RawAttachment(Attachment):
         loop: Loop,
         sock: socket.socket,
         target: Target,
-        stdin: Stdin | None,
+        stdin: Feed | None,
         on_gone: Callable[[Attachment], None],
     ) -> None:
         self._ended = stdin is None
@@ -68,5 +68,5 @@ class RawAttachment(Attachment):
         """
         self._ended = True
         self._loop.unwatch(self.socket.fileno())
-        if self._stdin is not None:
-            self._stdin.hang_up()
+        if self._stdin is not None and not self._stdin.terminal:
+            self._stdin.end()

@@ -29,6 +29,7 @@ from pyrt.container.events import Events
 from pyrt.container.state import Status, load_exit
 from pyrt.container.store import ContainerStore
 from pyrt.container.supervision import Supervision, SupervisorLostError, SupervisorSilentError
+from pyrt.core import frames
 from pyrt.engine import launch
 from pyrt.engine.seccomp import ProgramCache
 from pyrt.errors import ConflictError, NotFoundError, PyrtError, UsageError
@@ -411,6 +412,38 @@ class Runtime:
         """
         request = {"id": container.id, "to_the_end": to_the_end, "raw": raw}
         await self._supervision.ask("follow", request, [client.fileno()])
+
+    async def attach(
+        self,
+        container: Container,
+        client: socket.socket,
+        *,
+        stdin: bool,
+        stdout: bool,
+        stderr: bool,
+        signals: bool,
+        raw: bool = False,
+    ) -> None:
+        """Connect a client (borrowed) to a running container: its output from now on, its status, its stdin if wanted.
+
+        `signals`: those the client gets go to the container. Raises ConflictError when it does not run.
+        """
+        await container.started()
+        if not container.state.running:
+            raise ConflictError(f"container {container.label} is not running")
+        wanted = {frames.STDOUT: stdout, frames.STDERR: stderr}
+        request = {
+            "id": container.id,
+            "stdin": stdin,
+            "streams": [stream for stream, given in wanted.items() if given] or [frames.NOTICE],
+            "signals": signals,
+            "raw": raw,
+        }
+        try:
+            await self._supervision.ask("attach", request, [client.fileno()])
+        except NotFoundError:  # it has ended; the event is on its way
+            raise ConflictError(f"container {container.label} is not running") from None
+        self.events.tell(container, "attach")
 
     def _release_network(self, container: Container) -> None:
         allocation, container.allocation = container.allocation, None

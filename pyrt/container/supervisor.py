@@ -25,7 +25,8 @@ from typing import Any
 
 from pyrt.container.channel import Channel, Message
 from pyrt.container.loop import READ, Loop
-from pyrt.container.running import ExitRecord, RunningContainer
+from pyrt.container.process import ExitRecord
+from pyrt.container.running import RunningContainer
 from pyrt.core import broadcast
 from pyrt.durable import write_durably
 from pyrt.engine.cgroups import Cgroup, Layout
@@ -179,6 +180,7 @@ class Supervisor:
             "signal": self._signal,
             "abandon": self._abandon,
             "follow": self._follow,
+            "attach": self._attach,
             "list": self._list,
         }.get(request["op"])
         try:
@@ -236,6 +238,17 @@ class Supervisor:
     def _follow(self, request: Message, fds: list[int]) -> Message:
         container = self._get(request)
         container.show_log(socket.socket(fileno=fds.pop(0)), follow=request["to_the_end"], raw=request["raw"])
+        return {}
+
+    def _attach(self, request: Message, fds: list[int]) -> Message:
+        container = self._get(request)
+        container.attach_guest(
+            socket.socket(fileno=fds.pop(0)),
+            stdin=request["stdin"],
+            streams=request["streams"],
+            signals=request["signals"],
+            raw=request["raw"],
+        )
         return {}
 
     def _start(self, request: Message, fds: list[int]) -> None:

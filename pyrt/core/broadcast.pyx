@@ -17,7 +17,7 @@ cimport cython
 
 cdef extern from "frames.h":
     enum:
-        PYRT_STDOUT, PYRT_STDERR
+        PYRT_STDOUT, PYRT_STDERR, PYRT_NOTICE
 
 cdef extern from "log.h":
     enum:
@@ -248,7 +248,7 @@ cdef class Log:
 
         The descriptor is duplicated; the caller's is never closed, but a socket is non-blocking from now on. `offset`
         is a frame boundary, START (of what is still there) or END; what has been dropped behind it is told by a notice.
-        `streams` picks output streams, () is all. `raw` sends payloads only. With `follow` the reader gets what comes,
+        `streams` picks output streams, () is all; notices come with any of them, and alone with (NOTICE,). `raw` sends payloads only. With `follow` the reader gets what comes,
         and the trailer; without it, it is done at what is the end now. `last` takes the place of the trailer,
         and comes in both cases. A `guaranteed` reader is never overtaken:
         the container waits for it once the log cannot hold more of what it has not read.
@@ -265,7 +265,7 @@ cdef class Log:
             raise ValueError(f"add_reader: offset {offset} is {MEANINGS[EINVAL]}")
         options.streams = 0
         for stream in streams:
-            if stream != PYRT_STDOUT and stream != PYRT_STDERR:
+            if stream != PYRT_STDOUT and stream != PYRT_STDERR and stream != PYRT_NOTICE:
                 raise ValueError(f"add_reader: {stream} is not an output stream")
             options.streams |= 1 << <int>stream
         options.guaranteed, options.raw, options.follow = guaranteed, raw, follow

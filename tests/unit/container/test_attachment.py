@@ -26,7 +26,8 @@ class Client:
         self.gone = 0
         self.out, into = os.pipe()
         self.stdin = Stdin(self.loop, into, terminal=terminal)
-        self.attachment = kind(self.loop, theirs, self, self.stdin if stdin else None, self._on_gone)
+        feed = self.stdin.feed(owner=True) if stdin else None
+        self.attachment = kind(self.loop, theirs, self, feed, self._on_gone)
 
     def resize(self, rows: int, columns: int) -> None:
         self.seen.append(("resize", (rows, columns)))
@@ -133,6 +134,13 @@ def test_what_is_not_for_a_client_to_say_ends_it_and_nothing_else(client: Client
 def test_what_came_before_the_garbage_counts(client: Client) -> None:
     client.say(signal_frame(10) + b"garbage")
     assert client.seen == [("signal", (10,))] and client.gone == 1
+
+
+def test_a_broken_pipe_counts_from_the_client_that_started_it_only(client: Client) -> None:
+    client.say(signal_frame(13))
+    client.attachment.owner = False
+    client.say(signal_frame(13), signal_frame(2))
+    assert client.seen == [("signal", (13,)), ("signal", (2,))]
 
 
 def test_detach_and_hang_up(client: Client) -> None:

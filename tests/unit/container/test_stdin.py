@@ -20,7 +20,8 @@ class Pipe:
         self.out, into = os.pipe()
         self.stdin = Stdin(self.loop, into, terminal=terminal)
         self.rooms = 0
-        self.stdin.on_room = self._room
+        self.feed = self.stdin.feed(owner=True)
+        self.feed.on_room = self._room
 
     def _room(self) -> None:
         self.rooms += 1
@@ -114,3 +115,54 @@ def test_closing_forgets_what_was_not_written() -> None:
     pipe.stdin.close()
     assert not pipe.stdin.full and closed(fd)
     os.close(pipe.out)
+
+
+def test_the_end_of_the_one_that_started_it_ends_it() -> None:
+    pipe = Pipe()
+    guest = pipe.stdin.feed(owner=False)
+    guest.write(b"from a guest, ")
+    pipe.feed.write(b"from the owner")
+    pipe.feed.end()
+    guest.write(b"too late")
+    assert pipe.read_to_end() == b"from a guest, from the owner" and not pipe.stdin.open
+
+
+def test_the_end_of_a_guest_waits_for_the_others() -> None:
+    pipe = Pipe()
+    guests = [pipe.stdin.feed(owner=False) for _ in range(2)]
+    guests[0].write(b"one ")
+    guests[0].end()
+    guests[0].write(b"after its end")
+    assert pipe.stdin.open
+    guests[1].write(b"two")
+    guests[1].hang_up()
+    assert pipe.stdin.open, "the owner feeds it still"
+    pipe.feed.leave()
+    assert pipe.read_to_end() == b"one two"
+
+
+def test_a_guest_that_leaves_without_a_word_ends_nothing() -> None:
+    pipe = Pipe()
+    pipe.feed.leave()
+    pipe.feed.leave()
+    for end in ("leave", "hang_up"):
+        guest = pipe.stdin.feed(owner=False)
+        getattr(guest, end)()
+        guest.end()
+        assert pipe.stdin.open
+    guest = pipe.stdin.feed(owner=False)
+    guest.write(b"the last word")
+    guest.end()
+    assert pipe.read_to_end() == b"the last word"
+
+
+def test_the_owner_of_a_pipe_that_hangs_up_ends_it_and_of_a_terminal_does_not() -> None:
+    pipe = Pipe()
+    pipe.feed.hang_up()
+    assert not pipe.stdin.open and pipe.read_to_end() == b""
+    terminal = Pipe(terminal=True)
+    terminal.feed.hang_up()
+    terminal.stdin.feed(owner=False).write(b"still there")
+    assert os.read(terminal.out, 99) == b"still there"
+    terminal.stdin.close()
+    os.close(terminal.out)
