@@ -8,6 +8,7 @@
  *   call.c      the CALL frame                         terminal.c  raw mode, size, detach keys
  *   wire.c      a frame's header                       signals.c   signals that go to the container
  *   copy.c      trees that are packed and unpacked     landlock.c  keeps what unpacks in its directory
+ *   pack.c      (the former)
  *
  * It knows no verb. Being a program, it may print and exit: fail() does both.
  */
@@ -84,13 +85,18 @@ int open_source(const char *path, char *const *argv, char *reason, size_t reason
 /* copy.c */
 struct copier {
     pid_t pid;     /* 0: there is none */
+    int unpacks;   /* or packs */
     int fd;        /* the archive's: what is packed is read here, what is to be unpacked written; owned */
     int report_fd; /* owned */
     char subject[4096];
 };
 int copy_is_named(const char *path, char *const *argv);
+int copy_pack(struct copier *copier, const char *path, unsigned flags, char *reason, size_t reason_bytes);
 void copy_unpack(struct copier *copier, const char *path, unsigned flags);
 int copy_end(struct copier *copier, char *reason, size_t reason_bytes);
+
+/* pack.c */
+void pack(const char *path, unsigned flags, int report_fd) __attribute__((noreturn));
 
 /* landlock.c */
 int landlock_confine(int directory_fd, const char **step);

@@ -25,7 +25,8 @@
 #include "untar/run.h"
 
 #define REPORT_FD 3
-#define FIELDS 6
+#define REPORT_MAX 65536
+#define FIELDS 6 /* that both kinds of report begin with (csrc/untar/run.h, csrc/tar/job.h) */
 
 static const char *const VERBS[] = {"cp"};
 
@@ -82,41 +83,82 @@ static __attribute__((noreturn)) void unpack(const char *path, unsigned flags)
     _exit(0);
 }
 
-void copy_unpack(struct copier *copier, const char *path, unsigned flags)
+/* Start the child; `ours` is the end of the archive's pipe that stays here. */
+static void begin(struct copier *copier, const char *path, unsigned flags, int ours)
 {
     int archive[2], report[2];
     make_pipe(archive);
     make_pipe(report);
+    fcntl(archive[1], F_SETPIPE_SZ, PYRT_FRAME_MAX); /* refused to users over their limit, which is fine */
+    copier->unpacks = ours == 1;
     copier->pid = fork();
     if (copier->pid < 0)
         fail("fork: %s", strerror(errno));
     if (copier->pid == 0) {
-        keep(archive[0], -1, report[1]);
-        unpack(path, flags);
+        keep(ours == 1 ? archive[0] : -1, ours == 0 ? archive[1] : -1, report[1]);
+        if (ours == 1)
+            unpack(path, flags);
+        pack(path, flags, REPORT_FD);
     }
-    close(archive[0]);
+    close(archive[!ours]);
     close(report[1]);
-    fcntl(archive[1], F_SETFL, O_NONBLOCK);
-    fcntl(archive[1], F_SETPIPE_SZ, PYRT_FRAME_MAX);
-    signal(SIGPIPE, SIG_IGN); /* a child that fails says why */
-    copier->fd = archive[1];
+    copier->fd = archive[ours];
     copier->report_fd = report[0];
+}
+
+void copy_unpack(struct copier *copier, const char *path, unsigned flags)
+{
+    begin(copier, path, flags, 1);
+    fcntl(copier->fd, F_SETFL, O_NONBLOCK);
+    signal(SIGPIPE, SIG_IGN); /* a child that fails says why */
     snprintf(copier->subject, sizeof copier->subject, "cannot copy to '%.3000s'", path);
 }
 
-/* The report's fields, which csrc/untar/run.h describes; 0 where there are fewer. */
-static int split(char *report, size_t length, char *fields[FIELDS])
+/* 0; or -1 and the reason: what can be known before the first byte is told to the daemon, and not after it. */
+int copy_pack(struct copier *copier, const char *path, unsigned flags, char *reason, size_t reason_bytes)
 {
-    int count = 0;
-    for (char *at = report; count < FIELDS && at < report + length; at += strlen(at) + 1)
-        fields[count++] = at;
-    return count == FIELDS;
+    struct stat status;
+    int ret = flags & PYRT_COPY_FOLLOW ? stat(path, &status) : lstat(path, &status);
+    if (ret < 0) {
+        snprintf(reason, reason_bytes, "cannot copy '%.3000s': %s", path, strerror(errno));
+        return -1;
+    }
+    begin(copier, path, flags, 0);
+    snprintf(copier->subject, sizeof copier->subject, "cannot copy '%.3000s'", path);
+    return 0;
 }
 
-/* Wait for the child's end. 0; or -1 and in `reason` why it failed. Of a success `reason` may hold a remark. */
+/* The first fields, and what is behind them; NULL where there are fewer. */
+static char *split(char *report, size_t length, char *fields[FIELDS])
+{
+    char *at = report;
+    for (int count = 0; count < FIELDS; at += strlen(at) + 1) {
+        if (at >= report + length)
+            return NULL;
+        fields[count++] = at;
+    }
+    return at;
+}
+
+/* What went well and is worth a word: of what was unpacked a sentence, of what was packed a number, names and texts. */
+static void remark(char *const fields[FIELDS], char *rest, const char *end)
+{
+    char line[8192];
+    if (*fields[5])
+        say("", fields[5], strlen(fields[5]));
+    for (char *name = rest + strlen(rest) + 1; rest < end && name < end;) {
+        char *text = name + strlen(name) + 1;
+        snprintf(line, sizeof line, "'%s' %s", name, text < end ? text : "");
+        say("", line, strlen(line));
+        name = text < end ? text + strlen(text) + 1 : text;
+    }
+}
+
+/* Wait for the child's end. 0; or -1 and in `reason` why it failed. */
 int copy_end(struct copier *copier, char *reason, size_t reason_bytes)
 {
-    char report[RUN_REPORT_MAX + 1], *fields[FIELDS];
+    static char report[REPORT_MAX + 1];
+    char *fields[FIELDS], *rest;
     size_t length = 0;
     ssize_t count;
     int status = 0;
@@ -134,12 +176,12 @@ int copy_end(struct copier *copier, char *reason, size_t reason_bytes)
         ;
     copier->pid = 0;
     copier->fd = copier->report_fd = -1;
-    if (!split(report, length, fields)) {
+    if (!(rest = split(report, length, fields))) {
         snprintf(reason, reason_bytes, "%s: the process that did it died", copier->subject);
         return -1;
     }
     if (!strcmp(fields[0], "0")) {
-        snprintf(reason, reason_bytes, "%s", fields[5]);
+        remark(fields, rest, report + length);
         return 0;
     }
     snprintf(reason, reason_bytes, "%s: %s%.3000s%s%s", copier->subject, *fields[4] ? "'" : "", fields[4],

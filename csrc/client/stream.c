@@ -101,9 +101,14 @@ static void queue_size(struct stream *stream)
 
 static void end_source(struct stream *stream)
 {
-    queue(stream, PYRT_STDIN, NULL, 0);
-    if (stream->source_fd > 2)
+    char reason[8192];
+    if (stream->copier.pid) {
+        if (copy_end(&stream->copier, reason, sizeof reason) < 0)
+            fail("%s", reason);
+    } else if (stream->source_fd > 2) {
         close(stream->source_fd);
+    }
+    queue(stream, PYRT_STDIN, NULL, 0);
     stream->source_fd = -1;
 }
 
@@ -203,6 +208,23 @@ static void answer_open(struct stream *stream, const unsigned char *payload, siz
     queue(stream, PYRT_ANSWER, reason, stream->source_fd < 0 ? strlen(reason) : 0);
 }
 
+static void answer_pack(struct stream *stream, const unsigned char *payload, size_t length)
+{
+    char path[4096], reason[8192] = "the daemon asked for a file that the command does not name";
+    if (stream->copier.pid || stream->source_fd >= 0 || stream->started || length < 2 || length > sizeof path)
+        fail("the pyrt daemon sent a PACK that makes no sense");
+    memcpy(path, payload + 1, length - 1);
+    path[length - 1] = 0;
+    int done = copy_is_named(path, stream->argv)
+                   ? copy_pack(&stream->copier, path, payload[0], reason, sizeof reason)
+                   : -1;
+    if (done == 0) {
+        stream->source_fd = stream->copier.fd;
+        stream->source_is_file = 1;
+    }
+    queue(stream, PYRT_ANSWER, reason, done < 0 ? strlen(reason) : 0);
+}
+
 static void answer_unpack(struct stream *stream, const unsigned char *payload, size_t length)
 {
     char path[4096], reason[] = "the daemon asked for a place to write to that the command does not name";
@@ -222,11 +244,9 @@ static void answer_unpack(struct stream *stream, const unsigned char *payload, s
 static void end_unpack(struct stream *stream)
 {
     char reason[8192];
-    if (!stream->copier.pid)
+    if (!stream->copier.pid || !stream->copier.unpacks)
         return;
     int ret = copy_end(&stream->copier, reason, sizeof reason);
-    if (ret == 0 && *reason)
-        say("", reason, strlen(reason));
     queue(stream, PYRT_ANSWER, reason, ret < 0 ? strlen(reason) : 0);
 }
 
@@ -250,6 +270,8 @@ static void act(struct stream *stream, int type, const unsigned char *payload, s
         return answer_ask(stream, payload, length);
     case PYRT_OPEN:
         return answer_open(stream, payload, length);
+    case PYRT_PACK:
+        return answer_pack(stream, payload, length);
     case PYRT_UNPACK:
         return answer_unpack(stream, payload, length);
     case PYRT_FEED:
@@ -295,7 +317,7 @@ static void consume(struct stream *stream)
         if (type == PYRT_FEED && length) { /* what comes after the child's end was sent before that was known */
             in->start += PYRT_FRAME_HEADER;
             stream->left = length;
-            stream->sink = stream->copier.pid ? &stream->feed : NULL;
+            stream->sink = stream->copier.pid && stream->copier.unpacks ? &stream->feed : NULL;
             continue;
         }
         if (there < PYRT_FRAME_HEADER + length)

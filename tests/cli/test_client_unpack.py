@@ -4,27 +4,24 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import stat
 import subprocess
-import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.archives import END, archive, directory, file, hardlink, member, pax, symlink, tree_hash
-from tests.cli.conftest import Client, Script
-from tests.cli.fake_server import ANSWER, EXIT, FEED, UNPACK, FakeServer, Peer
+from tests.cli.conftest import NOBODY, Client
+from tests.cli.fake_server import ANSWER, EXIT, FEED, UNPACK, Peer
 from tests.processes import wait_until
 
 OWNERS = 1
 FILE = archive([file("src", b"new")])
 TREE = archive([directory("src"), file("src/f", b"new"), directory("src/sub"), file("src/sub/g", b"deep")])
 CONTENT = archive([directory("./"), file("./f", b"new"), directory("./sub"), file("./sub/g", b"deep")])
-NOBODY = 65534
 
 
 def feed(peer: Peer, data: bytes, *, piece: int = 100_000) -> str:
@@ -162,25 +159,6 @@ def test_with_owners_root_gets_them_attributes_devices_and_holes(client: Client,
     assert (tmp_path / "d" / "sparse").read_bytes() == bytes(1 << 20) + b"end"
     assert (tmp_path / "d" / "sparse").stat().st_blocks * 512 < 1 << 19
     assert (tmp_path / "d" / "null").stat().st_rdev == os.makedev(1, 3)
-
-
-@pytest.fixture
-def nobody(program: str) -> Iterator[tuple[Client, Path]]:
-    """A client that somebody else than root can run, and a directory of his."""
-    with tempfile.TemporaryDirectory(prefix="pyrt-unpack-", dir="/tmp") as name:
-        top = Path(name)
-        top.chmod(0o755)
-        shutil.copy(program, top / "pyrt")
-        (top / "home").mkdir()
-        os.chown(top / "home", NOBODY, NOBODY)
-
-        def serve(script: Script) -> FakeServer:
-            (top / "socket").unlink(missing_ok=True)
-            server = FakeServer(top / "socket", script)
-            (top / "socket").chmod(0o666)
-            return server
-
-        yield Client(str(top / "pyrt"), serve), top / "home"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
