@@ -21,10 +21,12 @@ async def each(
     action: Callable[[Container], Awaitable[None]],
     *,
     together: Callable[..., Awaitable[Any]] | None = None,
+    show: bool = False,
 ) -> int:
     """Do `action` to each container named; `together` (asyncio.gather) does it to all at once.
 
-    What fails is told on stderr. Returns 0, or the status of the last failure.
+    With `show` the name, as it was given, is printed when that is done. What fails is told on stderr. Returns 0, or the
+    status of the last failure.
     """
     status = 0
 
@@ -32,6 +34,8 @@ async def each(
         nonlocal status
         try:
             await action(runtime.get(name))
+            if show:
+                await session.out(f"{name}\n")
         except PyrtError as error:
             status = error.exit_code
             await session.err(f"Error: {error}\n")

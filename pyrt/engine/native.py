@@ -10,6 +10,7 @@ Every step of `begin` has its undo on a stack; a launch that fails leaves no pro
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -161,7 +162,12 @@ def _plumb(spec: LaunchSpec, pid: int) -> None:
     netns_fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         name = f"pyrt{spec.id[:11]}"
-        ret = lib.pyrt_veth_create(name.encode(), spec.network.bridge_index, netns_fd, b"eth0", spec.network.mtu)
+        arguments = (name.encode(), spec.network.bridge_index, netns_fd, b"eth0", spec.network.mtu)
+        ret = lib.pyrt_veth_create(*arguments)
+        if ret == -errno.EEXIST:
+            # Of the container's last run: the kernel takes down a namespace, and the links in it, when it finds time.
+            lib.pyrt_link_delete(name.encode())
+            ret = lib.pyrt_veth_create(*arguments)
     finally:
         os.close(netns_fd)
     if ret < 0:
