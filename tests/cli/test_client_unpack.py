@@ -10,6 +10,7 @@ import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ def feed(peer: Peer, data: bytes, *, piece: int = 100_000) -> str:
     return peer.expect(ANSWER).decode()
 
 
-def unpack(client: Client, cwd: Path, path: str, data: bytes, flags: int = 0, **options: object) -> str:
+def unpack(client: Client, cwd: Path, path: str, data: bytes, flags: int = 0, **options: Any) -> str:
     """What the client answers: "" when all went well."""
 
     def script(peer: Peer) -> str:
@@ -166,7 +167,8 @@ def test_with_owners_root_gets_them_attributes_devices_and_holes(client: Client,
 def test_somebody_who_is_not_root_gets_what_he_may_have(nobody: tuple[Client, Path], flags: int) -> None:
     """Read-only directories are filled all the same, and owners that cannot be given are not."""
     client, home = nobody
-    readonly = [directory("src", mode=0o555), directory("src/a", mode=0o500), file("src/a/f"), file("src/b", mode=0o400)]
+    readonly = [directory("src", mode=0o555), directory("src/a", mode=0o500), file("src/a/f")]
+    readonly.append(file("src/b", mode=0o400))
     foreign = member("src/theirs", b"x", mode=0o4755, uid=1234, gid=1234)
     assert unpack(client, home, "d", archive([*readonly, foreign]), flags, user=NOBODY, group=NOBODY) == ""
     for name, mode in ((".", 0o555), ("a", 0o500), ("a/f", 0o644), ("b", 0o400), ("theirs", 0o755)):
