@@ -34,7 +34,7 @@ enum pyrt_frame_type {
     PYRT_ANSWER = 25, /* c->s  to ASK: NAME=value of those that are set, NUL after each;
                                to OPEN: empty, then STDIN frames; or the reason why not;
                                to PACK: as to OPEN, and the frames are a tar;
-                               to UNPACK: empty, when FEED may begin, and again when all is done; or why not */
+                               to UNPACK: empty, and FEED may begin, or why not; and again, empty, when all is done */
     PYRT_PACK = 26,   /* s->c  u8, PYRT_COPY_*, and a path on the client's side: send it as a tar */
     PYRT_UNPACK = 27, /* s->c  u8, PYRT_COPY_*, and a path on the client's side: unpack there what is fed */
     PYRT_FEED = 28,   /* s->c  bytes of the tar; an empty payload is its end */

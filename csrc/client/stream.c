@@ -38,7 +38,7 @@ struct stream {
     size_t left;           /* bytes of the current stream frame still to come */
     struct sink sinks[2];  /* stdout, stderr */
     struct sink feed;      /* what is unpacked goes there */
-    struct sink *sink;     /* the current frame's; NULL: nobody wants its bytes */
+    struct sink *sink;     /* the current frame's */
     struct copier copier;
     int blocked;           /* it takes no more just now */
     int source_fd;         /* what STDIN frames are read from; -1 none */
@@ -240,14 +240,15 @@ static void answer_unpack(struct stream *stream, const unsigned char *payload, s
     queue(stream, PYRT_ANSWER, reason, named ? 0 : sizeof reason - 1);
 }
 
-/* The archive's end, or the child's: which of them came first is in its report. */
+/* The archive's end, or the child's: which of them came first is in its report. What went wrong here is said here. */
 static void end_unpack(struct stream *stream)
 {
     char reason[8192];
     if (!stream->copier.pid || !stream->copier.unpacks)
-        return;
-    int ret = copy_end(&stream->copier, reason, sizeof reason);
-    queue(stream, PYRT_ANSWER, reason, ret < 0 ? strlen(reason) : 0);
+        fail("the pyrt daemon sent a FEED that makes no sense");
+    if (copy_end(&stream->copier, reason, sizeof reason) < 0)
+        fail("%s", reason);
+    queue(stream, PYRT_ANSWER, NULL, 0);
 }
 
 static void act(struct stream *stream, int type, const unsigned char *payload, size_t length)
@@ -288,13 +289,12 @@ static void consume(struct stream *stream)
         size_t there = in->end - in->start, length;
         if (stream->left) {
             size_t want = there < stream->left ? there : stream->left;
-            size_t done = stream->sink ? sink_write(stream->sink, in->data + in->start, want) : want;
+            size_t done = sink_write(stream->sink, in->data + in->start, want);
             if (done == SINK_BROKEN) {
                 if (stream->sink != &stream->feed)
                     break_off(stream);
                 end_unpack(stream);
-                stream->sink = NULL;
-                continue;
+                fail("what unpacks the pyrt daemon's archive ended before the archive did");
             }
             in->start += done;
             stream->left -= done;
@@ -308,16 +308,11 @@ static void consume(struct stream *stream)
         int type = wire_parse(in->data + in->start, &length);
         if (type < 0)
             fail("what answers is not a pyrt daemon: it sent bytes that are no frame");
-        if (type == PYRT_STDOUT || type == PYRT_STDERR) {
+        int feeds = type == PYRT_FEED && length && stream->copier.pid && stream->copier.unpacks;
+        if (type == PYRT_STDOUT || type == PYRT_STDERR || feeds) {
             in->start += PYRT_FRAME_HEADER;
             stream->left = length;
-            stream->sink = &stream->sinks[type - PYRT_STDOUT];
-            continue;
-        }
-        if (type == PYRT_FEED && length) { /* what comes after the child's end was sent before that was known */
-            in->start += PYRT_FRAME_HEADER;
-            stream->left = length;
-            stream->sink = stream->copier.pid && stream->copier.unpacks ? &stream->feed : NULL;
+            stream->sink = feeds ? &stream->feed : &stream->sinks[type - PYRT_STDOUT];
             continue;
         }
         if (there < PYRT_FRAME_HEADER + length)

@@ -66,6 +66,7 @@ async def start(runtime: Runtime, container: Container, viewer: Viewer) -> bool:
         raise ConflictError(f"container {container.label} is damaged and can only be removed")
     before, record = container.begin(new_run()), container.record
     try:
+        await container.unwritten()
         prepare(runtime, container)
         await container.save()
         await launch(runtime, container, viewer)
