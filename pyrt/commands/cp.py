@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from pyrt.commands.feed import Feed
 from pyrt.commands.flags import Flag, shown
+from pyrt.commands.sizes import decimal_size
 from pyrt.container import copying
 from pyrt.container.copying import Place
 from pyrt.errors import UsageError
@@ -31,7 +32,6 @@ FLAGS = (
 )
 MINIMUM = MAXIMUM = 2
 STREAM: Final = "-"
-_UNITS: Final = ("B", "kB", "MB", "GB", "TB")
 
 
 async def run(session: Session, runtime: Runtime, options: Options, arguments: list[str]) -> int:
@@ -46,7 +46,7 @@ async def run(session: Session, runtime: Runtime, options: Options, arguments: l
     else:
         raise UsageError("one of the two has to be CONTAINER:PATH")
     if session.tty[2] and not options.quiet and STREAM not in (source, target):
-        await session.notice(f"Successfully copied {human(size)} to {shown(arguments[1])}")
+        await session.notice(f"Successfully copied {decimal_size(size)} to {shown(arguments[1])}")
     return 0
 
 
@@ -61,14 +61,6 @@ def split(text: str) -> tuple[str, str]:
     if not colon or not name or name[0] in "/.":
         return "", text
     return name, path or "/"
-
-
-def human(size: int) -> str:
-    """Return a number of bytes as docker shows it: in powers of 1000, to four digits."""
-    number, at = float(size), 0
-    while number >= 1000 and at < len(_UNITS) - 1:
-        number, at = number / 1000, at + 1
-    return f"{number:.4g}{_UNITS[at]}"
 
 
 async def _out(
@@ -97,7 +89,7 @@ async def _out(
     except ReaderGoneError as error:
         session.take_back()
         raise ConnectionAbortedError("the client has left") from error
-    except BaseException:
+    except Exception:
         session.take_back()
         raise
     session.take_back()

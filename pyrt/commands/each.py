@@ -25,17 +25,18 @@ async def each(
 ) -> int:
     """Do `action` to each container named; `together` (asyncio.gather) does it to all at once.
 
-    With `show` the name, as it was given, is printed when that is done. What fails is told on stderr. Returns 0, or the
-    status of the last failure.
+    With `show` its id is printed when that is done, as Docker 0.1.0 did whatever it was named by. What fails is told on
+    stderr. Returns 0, or the status of the last failure.
     """
     status = 0
 
     async def one(name: str) -> None:
         nonlocal status
         try:
-            await action(runtime.get(name))
+            container = runtime.get(name)
+            await action(container)
             if show:
-                await session.out(f"{name}\n")
+                await session.out(f"{container.id}\n")
         except PyrtError as error:
             status = error.exit_code
             await session.err(f"Error: {error}\n")

@@ -20,7 +20,7 @@ MINIMUM = 1
 
 
 async def run(session: Session, runtime: Runtime, options: Options, arguments: list[str]) -> int:
-    """Print the name of each, as it was given, when its program runs again. Those that do not run are started."""
+    """Print the id of each when its program runs again. Those that do not run are started."""
 
     async def restart(container: Container) -> None:
         await runtime.restart(container, options.time, size=session.size)

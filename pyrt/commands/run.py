@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from pyrt.commands import configuration
@@ -21,6 +22,7 @@ async def run(session: Session, runtime: Runtime, options: Options, arguments: l
     """Start it; attached, its output and its exit status are the client's, and so, with -i, is its stdin."""
     image = runtime.tags.lookup_image(arguments[0])
     config = await configuration.make_config(session, image, options, arguments)
+    config = dataclasses.replace(config, detach=options.detach)
     if options.detach:
         container = await runtime.run(config, name=options.name or "", size=session.size)
         await session.out(f"{container.id}\n")

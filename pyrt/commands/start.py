@@ -23,7 +23,7 @@ MINIMUM = 1
 
 
 async def run(session: Session, runtime: Runtime, options: Options, arguments: list[str]) -> int:
-    """Print the name of each, as it was given, when its program runs; attached, show what it writes from now on."""
+    """Print the id of each when its program runs; attached, show what it writes from now on."""
     if options.attach or options.interactive:
         return await start_attached(session, runtime, arguments, stdin=options.interactive)
 

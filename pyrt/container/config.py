@@ -56,6 +56,7 @@ class Config:
     volumes: tuple[Volume, ...] = ()
     network: str = "bridge"
     limits: Limits = Limits()
+    detach: bool = False
     tty: bool = False
     open_stdin: bool = False
     auto_remove: bool = False

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pyrt.container import rootfs
-from pyrt.container.state import Status
+from pyrt.container.filesystem import ready
 from pyrt.errors import ConflictError, NotFoundError, PyrtError
 from pyrt.image.archive import Report, extract
 from pyrt.image.packing import Packed, Packing, UnreadableError
@@ -60,7 +60,7 @@ async def send(
     No byte passes through this process. After BrokenOffError, and only then, the connection is in the middle of a
     frame. Raises PyrtError; ReaderGoneError when the client has left.
     """
-    await _ready(container)
+    await ready(container)
     words = ["--copy", place.absolute, *framing]
     words += ["--follow"] * follow + ["--owners"] * owners
     with rootfs.reach(runtime, container) as access:
@@ -78,10 +78,10 @@ async def send(
 @asynccontextmanager
 async def writing(runtime: Runtime, container: Container) -> AsyncIterator[rootfs.Access]:
     """Give access to a container's root for writing, within the block; no start of it begins before that is over."""
-    await _ready(container)
+    await ready(container)
     while container.writers and not container.state.running:  # one mount of our own at a time
         await container.changed()
-        await _ready(container)
+        await ready(container)
     if not container.state.running and container.record.config.readonly:
         raise ConflictError(f"container {container.label} has a read-only root")
     with container.written(), rootfs.reach(runtime, container, writable=True) as access:
@@ -109,11 +109,3 @@ def _missing(place: Place, code: int, text: str = "") -> PyrtError:
     if code == errno.ENOENT:
         return NotFoundError(f"No such container:path: {place.label}")
     return PyrtError(f"{place.label}: {text or os.strerror(code).lower()}")
-
-
-async def _ready(container: Container) -> None:
-    """Wait until it is clear where the container's files are. Raises PyrtError where they are of no use."""
-    await container.started()
-    container.check_present()
-    if container.state.status is Status.DAMAGED:
-        raise ConflictError(f"container {container.label} is damaged and can only be removed")

@@ -136,6 +136,11 @@ class State:
             return 128 + self.signal
         return self.code
 
+    @property
+    def condition(self) -> str:
+        """The status in one word: that of the enum, or `paused`."""
+        return "paused" if self.paused else self.status.value
+
     def describe(self, duration: str) -> str:
         """The STATUS column of `ps`. `duration` is how long it has been running, in words."""
         if self.status is Status.RUNNING:

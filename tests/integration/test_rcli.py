@@ -321,6 +321,20 @@ def prompted(terminal: Terminal) -> bool:
         return False
 
 
+def test_the_life_of_a_container(docker: Docker) -> None:
+    name = docker.text("create", "-i", "bb", "sh", "-c", "echo run >> /runs; wc -l < /runs; cat").strip()
+    assert docker.lines("start", name[:10]) == [name]
+    wait_until(lambda: docker("logs", name) == b"1\n", what="its output")
+    assert docker.lines("restart", "-t", "0", name) == [name]
+    wait_until(lambda: docker("logs", name) == b"1\n2\n", what="both runs' output")
+    assert docker.lines("stop", name) == [name]
+    assert docker("start", "-i", name, input=b"typed\n") == b"3\ntyped\n"
+    assert docker("rename", name, "other") == b""
+    assert docker("kill", "other") == b"Error: container other is not running\n"
+    assert docker("rm", "other") == b""
+    assert docker("start", name) == f"Error: No such container: {name}\n".encode()
+
+
 def test_several_arguments(docker: Docker) -> None:
     names = [docker.detached("bb", "sh", "-c", f"exit {status}") for status in (1, 2)]
     assert docker("wait", *names) == b"1\n2\n"

@@ -24,7 +24,7 @@ def test_created_then_started(pyrt: Pyrt) -> None:
     assert pyrt("kill", "made").error == "container made is not running"
     pyrt.ok("stop", "made")
     assert pyrt.ok("logs", "made").out == b""
-    assert pyrt.ok("start", "made").text == "made"
+    assert pyrt.ok("start", "made").text == identifier
     assert pyrt.ok("wait", "made").text == "3"
     assert pyrt.ok("logs", "made").out == b"1\n"
     pyrt.ok("rm", "made")
@@ -60,7 +60,7 @@ def test_again_and_again_with_the_same_files_and_one_log(pyrt: Pyrt) -> None:
     for number in range(1, 5):
         assert pyrt.ok("wait", "again").text == "3"
         assert pyrt.ok("logs", identifier).lines == [str(n + 1) for n in range(number)]
-        assert pyrt.ok("start", identifier[:7]).text == identifier[:7]
+        assert pyrt.ok("start", identifier[:7]).text == identifier
     assert pyrt.ok("wait", "again").text == "3"
     pyrt.ok("rm", "again")
 
@@ -84,19 +84,20 @@ def test_stdin_and_again_after_a_restart(pyrt: Pyrt) -> None:
 
 
 def test_several_one_of_which_is_missing_and_one_runs(pyrt: Pyrt) -> None:
+    ids = []
     for name in ("one", "two"):
-        pyrt.ok("create", "--name", name, "bb", "sleep", "60")
+        ids.append(pyrt.ok("create", "--name", name, "bb", "sleep", "60").text)
     pyrt.ok("start", "two")
     result = pyrt("start", "one", "nosuch", "two")
-    assert (result.lines, result.error, result.status) == (["one", "two"], "No such container: nosuch", 125)
+    assert (result.lines, result.error, result.status) == (ids, "No such container: nosuch", 125)
     assert pyrt("start", "-a", "one", "two").error == "-a and -i start one container at a time"
     pyrt.ok("rm", "-f", "one", "two")
 
 
 def test_restart(pyrt: Pyrt) -> None:
-    pyrt.detached("--name", "first", "bb", "sh", "-c", "echo up; sleep 60")
-    pyrt.ok("create", "--name", "second", "bb", "sh", "-c", "echo up; sleep 60")
-    assert sorted(pyrt.ok("restart", "-t", "1", "first", "second").lines) == ["first", "second"]
+    ids = {pyrt.detached("--name", "first", "bb", "sh", "-c", "echo up; sleep 60")}
+    ids.add(pyrt.ok("create", "--name", "second", "bb", "sh", "-c", "echo up; sleep 60").text)
+    assert set(pyrt.ok("restart", "-t", "1", "first", "second").lines) == ids
     for name, lines in (("first", 2), ("second", 1)):
         wait_until(lambda: pyrt.ok("logs", name).lines == ["up"] * lines, what=f"{lines} runs")  # noqa: B023
         assert pyrt.status_of(name).startswith("Up")
