@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The native launch path: a container from a LaunchSpec by pyrt's own init, in two halves, prepare and go.
 
-    launch = NativeEngine(layout).begin(spec)    # prepare: clone, cgroup, veth; go: plan and descriptors
+    launch = NativeEngine(layout).begin(spec)    # a parked slot, or one prepared now; go: plan and descriptors
     while not launch.advance(): ...              # the init's reports, as they come in on launch.fileno()
 
 Every step of `begin` has its undo on a stack; a launch that fails leaves no process, group, link or descriptor.
@@ -15,10 +15,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from pyrt.core import namespaces
-from pyrt.core._namespaces import lib
 from pyrt.core.namespaces import Plan, Slot, StepError
 from pyrt.engine.cgroups import Cgroup, Layout
 from pyrt.engine.launch import Launch, start_error
+from pyrt.engine.slots import Kind, Parked, SlotPool, park
 from pyrt.engine.spec import LaunchSpec, Root
 from pyrt.errors import StartError
 
@@ -90,24 +90,25 @@ class NativeLaunch(Launch):
 
 
 class NativeEngine:
-    """Starts containers with pyrt-init. One per supervisor; `begin` blocks for the kernel's work only."""
+    """Starts containers with pyrt-init. One per supervisor; `begin` blocks for the kernel's work only.
+
+    With a pool a start takes what is parked there, and prepares only what is not.
+    """
 
     name = "native"
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, *, pool: SlotPool | None = None) -> None:
         self._layout = layout
+        self._pool = pool
         namespaces.init_program()
 
     def begin(self, spec: LaunchSpec) -> NativeLaunch:
-        """Prepare a container and send it on its way. Raises StartError; nothing is left then."""
+        """Send a container on its way. Raises StartError; nothing is left then."""
         try:
             with contextlib.ExitStack() as undo:
-                cgroup = Cgroup.create(self._layout, spec.id, spec.limits, confine_devices=not spec.privileged)
-                undo.callback(cgroup.remove)
-                slot = undo.enter_context(self._prepare(spec, cgroup))
-                launch = NativeLaunch(slot, cgroup)
-                if spec.network.mode == "bridge":
-                    _plumb(spec, slot.pid)
+                parked = self._prepare(spec)
+                undo.callback(parked.close)
+                launch = NativeLaunch(parked.slot, parked.cgroup)
                 self._go(spec, launch, undo)
                 undo.pop_all()
                 return launch
@@ -116,27 +117,22 @@ class NativeEngine:
         except OSError as error:
             raise StartError("start", error.errno or 0, error.filename or "") from error
 
-    def _prepare(self, spec: LaunchSpec, cgroup: Cgroup) -> Slot:
-        """Clone the init into its group (v2), or move it there: on v1 nothing can be born in a group."""
-        wanted = namespaces.HOST_NETWORK if spec.network.mode == "host" else namespaces.ALL
-        group_fd = cgroup.clone_fd()
+    def _prepare(self, spec: LaunchSpec) -> Parked:
+        kind = Kind.of(spec)
+        parked = self._pool.take(kind) if self._pool is not None else None
+        if parked is None:
+            return park(self._layout, kind, spec.id, spec.limits)
         try:
-            slot = namespaces.prepare(
-                wanted,
-                privileged=spec.privileged,
-                show_cgroup=bool(self._layout.on_v2),
-                cgroup_fd=-1 if group_fd is None else group_fd,
-            )
-        finally:
-            if group_fd is not None:
-                os.close(group_fd)
-        if group_fd is None:
-            try:
-                cgroup.join(slot.pid)
-            except BaseException:
-                slot.close()
-                raise
-        return slot
+            parked.cgroup.limit(spec.limits)
+        except BaseException:
+            parked.close()
+            raise
+        return parked
+
+    def close(self) -> None:
+        """Give up what is parked. Its containers must have ended."""
+        if self._pool is not None:
+            self._pool.close()
 
     def _go(self, spec: LaunchSpec, launch: NativeLaunch, undo: contextlib.ExitStack) -> None:
         plan = make_plan(spec)
@@ -153,18 +149,6 @@ class NativeEngine:
                     setattr(launch, name, mine)
                     theirs.append(other)
             launch.slot.go(plan, theirs)
-
-
-def _plumb(spec: LaunchSpec, pid: int) -> None:
-    """Make the veth pair, its far end born inside the container. It goes by itself with the container's namespace."""
-    netns_fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        name = f"pyrt{spec.id[:11]}"
-        ret = lib.pyrt_veth_create(name.encode(), spec.network.bridge_index, netns_fd, b"eth0", spec.network.mtu)
-    finally:
-        os.close(netns_fd)
-    if ret < 0:
-        raise StepError("network", -ret, f"make the link {name}")
 
 
 @lru_cache(maxsize=32)
