@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pyrt.core import namespaces
 from pyrt.core.namespaces import Plan, Slot, StepError
+from pyrt.engine import overlay
 from pyrt.engine.cgroups import Cgroup, Layout
 from pyrt.engine.launch import Launch, start_error
 from pyrt.engine.slots import Kind, Parked, SlotPool, park
@@ -156,19 +157,10 @@ def _seccomp_program(path: str) -> bytes:
     return Path(path).read_bytes()
 
 
-def _escape(path: str) -> str:
-    """Overlay's options are separated by commas, lower directories by colons; both may occur in a path."""
-    return path.replace("\\", "\\\\").replace(",", "\\,").replace(":", "\\:")
-
-
 def _add_root(plan: Plan, root: Root) -> None:
-    lower = [_escape(path) for path in root.lower]
-    if root.mask:
-        for path, mode, uid, gid in root.mask:
-            plan.mask(path, mode=mode, uid=uid, gid=gid)
-        lower.insert(0, namespaces.MASK_PATH)
-    options = f"lowerdir={':'.join(lower)},upperdir={_escape(root.upper)},workdir={_escape(root.work)}"
-    plan.overlay(root.directory, options + (",volatile" if root.volatile else ""))
+    for path, mode, uid, gid in root.mask:
+        plan.mask(path, mode=mode, uid=uid, gid=gid)
+    plan.overlay(root.directory, overlay.start_options(root))
     if root.readonly:
         plan.readonly()
 
