@@ -47,6 +47,7 @@ class RunningContainer(Process):
         super().__init__(loop, launch, log, wants_stdin=wants_stdin)
         self.id = container_id
         self._cgroup = launch.cgroup
+        self.link = launch.link
         self._memory_bytes = memory_bytes
         self._reservations = reservations  # owned: bound sockets that keep the container's public ports
         self._exit_callback = on_exit

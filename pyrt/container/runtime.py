@@ -238,6 +238,7 @@ class Runtime:
                 reserved.close()
         container.started_once = True
         container.state.set_running(pid=reply["pid"], started_at=reply["started_at"])
+        self.network.set_link(container.id, reply["link"])
         container.starting = False
         self.events.tell(container, "start")
         container.wake()
@@ -319,6 +320,7 @@ class Runtime:
             if container.starting:
                 continue  # its own request hears of it
             if (found := live.get(container.id)) is not None:
+                self.network.set_link(container.id, found["link"])
                 if not container.state.running:
                     container.started_once = True
                     container.state.set_running(pid=found["pid"], started_at=found["started_at"])

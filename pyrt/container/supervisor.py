@@ -32,6 +32,7 @@ from pyrt.durable import write_durably
 from pyrt.engine.cgroups import Cgroup, Layout
 from pyrt.engine.launch import Engine, Launch, engine_name
 from pyrt.engine.native import NativeEngine
+from pyrt.engine.slots import SlotPool
 from pyrt.engine.spec import LaunchSpec
 from pyrt.errors import NotFoundError, PyrtError, StartError
 
@@ -79,7 +80,10 @@ class Supervisor:
         self._recorder = Recorder(self._loop)
         self._broadcaster = broadcast.Broadcaster()
         self._layout = Layout.detect(cgroup_parent)
-        self._engines: dict[str, Engine] = {engine.name: engine for engine in (NativeEngine(self._layout),)}
+        self._engines: dict[str, Engine] = {
+            engine.name: engine
+            for engine in (NativeEngine(self._layout, pool=SlotPool(self._layout)),)
+        }
         self._containers: dict[str, RunningContainer] = {}
         self._by_log: dict[broadcast.Log, RunningContainer] = {}
         self._starting: dict[str, Launch] = {}
@@ -95,6 +99,8 @@ class Supervisor:
         self._sweep()
         self._loop.run()
         self._broadcaster.close()
+        for engine in self._engines.values():
+            engine.close()
         try:
             self._layout.remove()
         except PyrtError as error:
@@ -214,9 +220,14 @@ class Supervisor:
 
     def _list(self, request: Message, fds: list[int]) -> Message:
         return {
-            "containers": {c.id: {"pid": c.pid, "started_at": c.started_at} for c in self._containers.values()},
+            "containers": {c.id: self._facts(c) for c in self._containers.values()},
             "closing": [c.id for c in self._by_log.values() if c.id not in self._containers],
         }
+
+    @staticmethod
+    def _facts(container: RunningContainer) -> Message:
+        """What the daemon cannot know by itself."""
+        return {"pid": container.pid, "started_at": container.started_at, "link": container.link}
 
     def _signal(self, request: Message, fds: list[int]) -> Message:
         self._get(request).deliver(request["signal"])
@@ -315,7 +326,7 @@ class Supervisor:
         )
         self._containers[spec.id] = container
         self._by_log[log] = container
-        self._say({"seq": request["seq"], "pid": container.pid, "started_at": container.started_at})
+        self._say({"seq": request["seq"], **self._facts(container)})
         if client is not None:
             container.attach(client, raw=request["raw"])
         if request["timeout"]:

@@ -73,9 +73,9 @@ class Cgroup:
     ) -> Cgroup:
         """Make the groups of container `id` and write its limits. A failure leaves nothing behind.
 
-        `confine_devices` restricts opening and making devices to hierarchies.DEVICES. `spare` makes also the groups that
-        only limits need, which may then come later, by `limit`. Raises PyrtError for a limit that this machine cannot
-        enforce, StartError when the kernel refuses.
+        `confine_devices` restricts opening and making devices to hierarchies.DEVICES. `spare` makes also the groups
+        that only limits need, which may then come later, by `limit`. Raises PyrtError for a limit that this machine
+        cannot enforce, StartError when the kernel refuses.
         """
         if not NAME.match(id) or id == CONFINED:
             raise UsageError(f"{id!r} cannot be the name of a cgroup")
@@ -90,7 +90,8 @@ class Cgroup:
             result = lib.cgroup_apply(create, len(create), 0, failed)
         if result < 0:
             raise cgroup_plan.failure(create, failed[0], -result)
-        cgroup = cls(layout, id, create, plan.join.replace(cgroup_plan.ID, mark), plan.warnings, confined=confine_devices)
+        join = plan.join.replace(cgroup_plan.ID, mark)
+        cgroup = cls(layout, id, create, join, plan.warnings, confined=confine_devices)
         if plan.bpf:
             cgroup._attach_device_program()
         return cgroup

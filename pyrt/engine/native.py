@@ -19,7 +19,7 @@ from pyrt.core.namespaces import Plan, Slot, StepError
 from pyrt.engine import overlay
 from pyrt.engine.cgroups import Cgroup, Layout
 from pyrt.engine.launch import Launch, start_error
-from pyrt.engine.slots import Kind, Parked, SlotPool, park
+from pyrt.engine.slots import Kind, Parked, SlotPool, link_name, park
 from pyrt.engine.spec import LaunchSpec, Root
 from pyrt.errors import StartError
 
@@ -27,9 +27,10 @@ from pyrt.errors import StartError
 class NativeLaunch(Launch):
     """A container on its way from clone to exec, and what of it the parent holds: its process is the parent's child."""
 
-    def __init__(self, slot: Slot, cgroup: Cgroup) -> None:
+    def __init__(self, slot: Slot, cgroup: Cgroup, link: str) -> None:
         self.slot = slot
         self.cgroup = cgroup
+        self.link = link
         self.stdin_fd = self.stdout_fd = self.stderr_fd = self.terminal_fd = -1
         self._executing = False
         self._error: StepError | None = None
@@ -109,7 +110,7 @@ class NativeEngine:
             with contextlib.ExitStack() as undo:
                 parked = self._prepare(spec)
                 undo.callback(parked.close)
-                launch = NativeLaunch(parked.slot, parked.cgroup)
+                launch = NativeLaunch(parked.slot, parked.cgroup, link_name(parked.name))
                 self._go(spec, launch, undo)
                 undo.pop_all()
                 return launch
