@@ -22,7 +22,7 @@ from pathlib import Path
 
 from pyrt.daemon.main import MAX_THREADS
 from pyrt.engine.slots import MOST, link_name
-from tests.processes import Process, descendants, processes
+from tests.processes import Process, descendants, is_parked, processes
 
 SETTLE_SECONDS = 6.0
 POLL_SECONDS = 0.04
@@ -169,17 +169,10 @@ def _take_out_parked(table: dict[int, Process]) -> dict[Process, str]:
     """Take the parked slots, anybody's, out of the table of processes; return their names (of their cgroups)."""
     parked = {}
     for process in list(table.values()):
-        if not process.kernel_thread and _executable(process.pid).startswith("/memfd:pyrt-init"):
+        if not process.kernel_thread and is_parked(process.pid):
             parked[process] = process.read("cgroup").strip().rpartition("/")[2]
             del table[process.pid]
     return parked
-
-
-def _executable(pid: int) -> str:
-    try:
-        return os.readlink(f"/proc/{pid}/exe")
-    except OSError:
-        return ""
 
 
 def _mounts(snapshot: Snapshot, subject: Subject, table: dict[int, Process], shared: bool) -> None:

@@ -56,6 +56,14 @@ def descendants(table: dict[int, Process], heads: set[int]) -> set[int]:
     return found
 
 
+def is_parked(pid: int) -> bool:
+    """Whether the process is an init that waits for its container: only pyrt's own init runs from such a file."""
+    try:
+        return os.readlink(f"/proc/{pid}/exe").startswith("/memfd:pyrt-init")
+    except OSError:
+        return False
+
+
 def alive(pid: int) -> bool:
     """Whether the process exists and is no zombie."""
     process = _process(pid)

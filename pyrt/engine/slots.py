@@ -217,6 +217,7 @@ class SlotPool:
         self._thread.join()
 
     def _run(self) -> None:
+        Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text(self._thread.name)  # for ps and strace
         while True:
             with self._changed:
                 kind, surplus = self._next()
@@ -238,6 +239,8 @@ class SlotPool:
         for kind, shelf in list(self._shelves.items()):
             shelf.age(now)
             wanted = 0 if self._closed else shelf.wanted
+            surplus += [parked for parked in shelf.parked if not parked.usable()]
+            shelf.parked = [parked for parked in shelf.parked if parked not in surplus]
             while len(shelf.parked) > wanted:
                 surplus.append(shelf.parked.pop())
             if len(shelf.parked) < wanted and (wanting is None or not shelf.parked):
