@@ -9,7 +9,9 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from pyrt.container.freezer import Freezer
 from pyrt.container.loop import Loop
 from pyrt.container.process import ExitRecord, Process
 from pyrt.container.signals import ends_by_default
@@ -38,21 +40,27 @@ class RunningContainer(Process):
         log: Log,
         *,
         container_id: str,
+        run: str,
         wants_stdin: bool,
         memory_bytes: int,
         reservations: list[int],
         on_exit: Callable[[RunningContainer, ExitRecord], None],
         on_closed: Callable[[RunningContainer], None],
+        on_paused: Callable[[RunningContainer, bool], None],
     ) -> None:
         super().__init__(loop, launch, log, wants_stdin=wants_stdin)
         self.id = container_id
+        self.run = run
         self._cgroup = launch.cgroup
         self.link = launch.link
+        self.freezer = Freezer(loop, launch.cgroup, lambda paused: on_paused(self, paused))
         self._memory_bytes = memory_bytes
         self._reservations = reservations  # owned: bound sockets that keep the container's public ports
         self._exit_callback = on_exit
         self._closed_callback = on_closed
         self._timed_out = False
+        self._gone = False
+        self._when_gone: list[Callable[[], object]] = []
         for warning in launch.cgroup.warnings:
             log.notice(f"{warning}\n".encode())
 
@@ -60,6 +68,24 @@ class RunningContainer(Process):
         """See `ends_by_default` for what the first process of a container has no handler for."""
         status, syscall = (Path(f"/proc/{self.pid}/{name}").read_text("latin-1") for name in ("status", "syscall"))
         return signal.SIGKILL if ends_by_default(number, status, syscall) else number
+
+    def _send(self, number: int) -> None:
+        super()._send(number)
+        if number == signal.SIGKILL:
+            self.freezer.thaw()  # the freezer of cgroup v1 keeps a process even from that
+        elif number == signal.SIGTERM and self.freezer.paused:
+            self.freezer.unpause()  # what is to end must be able to act on it
+
+    def describe(self) -> dict[str, Any]:
+        """What a daemon that finds it needs to know."""
+        return {
+            "run": self.run,
+            "pid": self.pid,
+            "started_at": self.started_at,
+            "paused": self.freezer.paused,
+            "group": self._cgroup.id,
+            "link": self.link,
+        }
 
     def limit_time(self, timeout_s: float) -> None:
         self._timers.append(self._loop.call_later(timeout_s, self._on_timeout))
@@ -70,13 +96,21 @@ class RunningContainer(Process):
             self.deliver(signal.SIGKILL)
 
     def _describe_end(self, status: int) -> ExitRecord:
+        self.freezer.end()
         oom = self._ran_out_of_memory()
         if oom:
             self.log.notice(f"out of memory: the limit is {self._memory_bytes} bytes\n".encode())
         if self._timed_out:
             self.log.notice(b"stopped: its time (--timeout) was up\n")
         record = super()._describe_end(status)
-        return {**record, "oom": oom, "timed_out": self._timed_out, "finished_at": time.time()}
+        return {
+            "run": self.run,
+            "started_at": self.started_at,
+            **record,
+            "oom": oom,
+            "timed_out": self._timed_out,
+            "finished_at": time.time(),
+        }
 
     def _ran_out_of_memory(self) -> bool:
         try:
@@ -86,22 +120,32 @@ class RunningContainer(Process):
             return False
 
     def _on_complete(self, record: ExitRecord) -> None:
+        for fd in self._reservations:  # before the end is told: whoever hears of it may want the ports
+            os.close(fd)
+        self._reservations = []
         self._exit_callback(self, record)
 
     def _release(self) -> None:
         self._remove_cgroup(attempts=100)
-        for fd in self._reservations:
-            os.close(fd)
-        self._reservations = []
 
     def _remove_cgroup(self, attempts: int) -> None:
         try:
             self._cgroup.remove(timeout_ms=0)
         except PyrtError as error:  # the kernel is still burying the last process
-            if attempts == 0:
-                logger.error("container %s: %s", self.id, error)
+            if attempts > 0:
+                self._loop.call_later(REMOVE_RETRY_S, lambda: self._remove_cgroup(attempts - 1))
                 return
-            self._loop.call_later(REMOVE_RETRY_S, lambda: self._remove_cgroup(attempts - 1))
+            logger.error("container %s: %s", self.id, error)
+        self._gone = True
+        for call in self._when_gone:
+            call()
+
+    def when_gone(self, call: Callable[[], object]) -> None:
+        """Have `call` made when nothing of the container is left in the kernel; at once if that is so."""
+        if self._gone:
+            call()
+        else:
+            self._when_gone.append(call)
 
     def _on_closed(self) -> None:
         self._closed_callback(self)

@@ -19,7 +19,7 @@ from pyrt.core.namespaces import Plan, Slot, StepError
 from pyrt.engine import overlay
 from pyrt.engine.cgroups import Cgroup, Layout
 from pyrt.engine.launch import Launch, start_error
-from pyrt.engine.slots import Kind, Parked, SlotPool, link_name, park
+from pyrt.engine.slots import Kind, Parked, SlotPool, link_name, park, slot_name
 from pyrt.engine.spec import LaunchSpec, Root
 from pyrt.errors import StartError
 
@@ -123,7 +123,7 @@ class NativeEngine:
         kind = Kind.of(spec)
         parked = self._pool.take(kind) if self._pool is not None else None
         if parked is None:
-            return park(self._layout, kind, spec.id, spec.limits)
+            return park(self._layout, kind, slot_name(), spec.limits)
         try:
             parked.cgroup.limit(spec.limits)
         except BaseException:

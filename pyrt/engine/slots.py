@@ -80,6 +80,11 @@ class Parked:
         self.cgroup.remove()
 
 
+def slot_name() -> str:
+    """Return a new name. Not the container's id: one that is started again would meet what is left of its last run."""
+    return secrets.token_hex(8)
+
+
 def link_name(slot_name: str) -> str:
     """Return the name of a slot's veth on the host: 15 characters, the most the kernel takes."""
     return f"pyrt{slot_name[:11]}"
@@ -257,7 +262,7 @@ class SlotPool:
 
     def _park(self, kind: Kind) -> None:
         try:
-            parked = self._make(self._layout, kind, secrets.token_hex(8))
+            parked = self._make(self._layout, kind, slot_name())
         except (OSError, PyrtError) as error:  # starts try for themselves, and say what is wrong
             logger.warning("cannot prepare containers ahead: %s", error)
             with self._changed:
