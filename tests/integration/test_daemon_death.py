@@ -157,5 +157,5 @@ def container_processes(pyrt: Pyrt) -> list[int]:
     return [
         pid
         for pid, process in processes().items()
-        if not process.kernel_thread and pyrt.cgroup in process.read("cgroup") and not is_parked(pid)
+        if process.state != "Z" and pyrt.cgroup in process.read("cgroup") and not is_parked(pid)
     ]
