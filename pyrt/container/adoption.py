@@ -34,7 +34,7 @@ async def reconcile(runtime: Runtime) -> None:
             continue  # its own request hears of it
         if (found := live.get(container.id)) is not None:
             if not container.state.running:
-                container.state = State(Status.RUNNING, found["run"])
+                container.state = State(Status.RUNNING, found["run"], reason=container.damaged)
                 container.state.take_over(found)
                 runtime.network.set_link(container.id, found["link"])
         elif container.state.status in (Status.CREATED, Status.RUNNING):

@@ -31,6 +31,7 @@ from pyrt.core import broadcast
 from pyrt.durable import write_atomically, write_durably
 from pyrt.engine.cgroups import Cgroup, Layout
 from pyrt.engine.launch import Engine, Launch, engine_name
+from pyrt.engine.lxc import LxcEngine
 from pyrt.engine.native import NativeEngine
 from pyrt.engine.slots import SlotPool
 from pyrt.engine.spec import LaunchSpec
@@ -81,10 +82,9 @@ class Supervisor:
         self._recorder = Recorder(self._loop)
         self._broadcaster = broadcast.Broadcaster()
         self._layout = Layout.detect(cgroup_parent)
-        self._engines: dict[str, Engine] = {
-            engine.name: engine
-            for engine in (NativeEngine(self._layout, pool=SlotPool(self._layout)),)
-        }
+        pool = SlotPool(self._layout)
+        engines: tuple[Engine, ...] = (NativeEngine(self._layout, pool=pool), LxcEngine(self._layout))
+        self._engines = {engine.name: engine for engine in engines}
         self._containers: dict[str, RunningContainer] = {}
         self._by_log: dict[broadcast.Log, RunningContainer] = {}
         self._starting: dict[str, Launch] = {}
@@ -104,6 +104,8 @@ class Supervisor:
         for engine in self._engines.values():
             engine.close()
         try:
+            for engine in self._engines.values():
+                engine.sweep()
             self._layout.remove()
         except PyrtError as error:
             logger.error("%s", error)
@@ -115,6 +117,11 @@ class Supervisor:
                 group = Cgroup.adopt(self._layout, container_id)
                 group.kill()
                 group.remove()
+            except PyrtError as error:
+                logger.error("%s", error)
+        for engine in self._engines.values():
+            try:
+                engine.sweep()
             except PyrtError as error:
                 logger.error("%s", error)
 
@@ -320,14 +327,17 @@ class Supervisor:
 
     def _open_log(self, container_id: str, request: Message) -> broadcast.Log:
         path = self._root / "containers" / container_id / "log"
-        path.mkdir(mode=0o700, exist_ok=True)
-        dirfd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            return self._broadcaster.open_log(
-                dirfd, max_size_bytes=request["log_max_bytes"], max_files=request["log_max_files"]
-            )
-        finally:
-            os.close(dirfd)
+            path.mkdir(mode=0o700, exist_ok=True)
+            dirfd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                return self._broadcaster.open_log(
+                    dirfd, max_size_bytes=request["log_max_bytes"], max_files=request["log_max_files"]
+                )
+            finally:
+                os.close(dirfd)
+        except OSError as error:
+            raise PyrtError(f"the log {path} cannot be opened: {error.strerror}") from error
 
     def _advance(
         self,

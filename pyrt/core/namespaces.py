@@ -40,10 +40,12 @@ __all__ = [
     "Slot",
     "StepError",
     "TERMINAL",
+    "adopt_orphans",
     "init_program",
     "mount",
     "pivot_root",
     "prepare",
+    "prepare_lxc",
     "setns",
     "umount",
     "unshare",
@@ -107,13 +109,17 @@ def init_program() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What an init said: PARKED, TERMINAL (with the master's descriptor, now the receiver's), EXECUTING, FAILED."""
+    """What an init said: PARKED, TERMINAL, EXECUTING, FAILED.
+
+    `fd` came with it and is the receiver's: with TERMINAL the master, with PARKED the init's own pidfd, if it was
+    started by lxc-start; else -1.
+    """
 
     kind: int
     step: str = ""
     errno: int = 0
     text: str = ""
-    terminal_fd: int = -1
+    fd: int = -1
 
     def error(self) -> StepError:
         """Return the exception that a FAILED report stands for."""
@@ -159,15 +165,15 @@ class Slot:
         Raises BlockingIOError when `wait` is false and nothing has arrived.
         """
         report = ffi.new("struct pyrt_report *")
-        terminal_fd = ffi.new("int *")
-        ret = lib.pyrt_launch_report(self.socket_fd, wait, report, terminal_fd)
+        fd = ffi.new("int *")
+        ret = lib.pyrt_launch_report(self.socket_fd, wait, report, fd)
         if ret == -errno.EAGAIN:
             raise BlockingIOError(errno.EAGAIN, "no report yet")
         if ret <= 0:
             _check(ret, "report")
             return None
         text = ffi.string(report.text).decode(errors="replace")
-        return Report(report.kind, ffi.string(report.step).decode(), report.error, text, terminal_fd[0])
+        return Report(report.kind, ffi.string(report.step).decode(), report.error, text, fd[0])
 
     def start(self, plan: Plan | bytes, fds: Sequence[int] = ()) -> int | None:
         """Send the plan and wait until the container's program runs.
@@ -182,7 +188,7 @@ class Slot:
             self.go(plan, fds)
             while (report := self.report()) is not None:
                 if report.kind == TERMINAL:
-                    terminal_fd = report.terminal_fd
+                    terminal_fd = report.fd
                 elif report.kind == FAILED:
                     error = report.error()
                 elif report.kind == EXECUTING:
@@ -257,6 +263,24 @@ def prepare(
     slot = ffi.new("struct pyrt_slot *")
     _check(lib.pyrt_launch(init_program(), namespaces, flags, cgroup_fd, netns_fd, slot), "clone")
     return Slot(slot.pid, slot.pidfd, slot.socket)
+
+
+def prepare_lxc() -> Slot:
+    """Clone a process into a mount namespace of its own and no other: its plan makes lxc-start of it (csrc/init/lxc.c).
+
+    It dies with the thread that prepared it. Raises StepError("clone", ...).
+    """
+    slot = ffi.new("struct pyrt_slot *")
+    _check(lib.pyrt_launch(init_program(), NEWNS, lib.PYRT_INIT_BEFORE_LXC, -1, -1, slot), "clone")
+    return Slot(slot.pid, slot.pidfd, slot.socket)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what one's descendants leave behind when they end, and so the one to collect it (*process*).
+
+    An exit status is then never lost to the host's init.
+    """
+    _check(lib.pyrt_adopt_orphans(), "adopt orphans")
 
 
 def unshare(namespaces: int) -> None:

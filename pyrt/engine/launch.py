@@ -15,7 +15,7 @@ from pyrt.engine.cgroups import Cgroup
 from pyrt.engine.spec import LaunchSpec
 from pyrt.errors import NotExecutableError, ProgramNotFoundError, StartError, UsageError
 
-ENGINES = ("native",)
+ENGINES = ("native", "lxc")
 DEFAULT = "native"
 
 
@@ -70,7 +70,10 @@ class Engine(Protocol):
     name: str
 
     def begin(self, spec: LaunchSpec) -> Launch:
-        """Begin a start; blocks for the kernel's work only. Raises StartError; nothing is left then."""
+        """Begin a start; blocks for the kernel's work only. Raises PyrtError; nothing is left then."""
+
+    def sweep(self) -> None:
+        """Remove what is left between containers, or by an earlier supervisor. Raises PyrtError for what is in use."""
 
     def close(self) -> None:
         """Give back what it keeps between starts. Its containers must have ended."""

@@ -11,16 +11,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from functools import lru_cache
-from pathlib import Path
 
 from pyrt.core import namespaces
-from pyrt.core.namespaces import Plan, Slot, StepError
-from pyrt.engine import overlay
+from pyrt.core.namespaces import Plan, Report, Slot, StepError
 from pyrt.engine.cgroups import Cgroup, Layout
 from pyrt.engine.launch import Launch, start_error
+from pyrt.engine.plans import make_plan
 from pyrt.engine.slots import Kind, Parked, SlotPool, link_name, park, slot_name
-from pyrt.engine.spec import LaunchSpec, Root
+from pyrt.engine.spec import LaunchSpec
 from pyrt.errors import StartError
 
 
@@ -46,6 +44,20 @@ class NativeLaunch(Launch):
     def fileno(self) -> int:
         return self.slot.socket_fd
 
+    def go(self, plan: Plan, spec: LaunchSpec) -> None:
+        """Open the container's streams, and send the plan with its ends of them. Raises StepError, OSError."""
+        theirs: list[int] = []
+        with contextlib.ExitStack() as borrowed:
+            for name in () if spec.tty else ("stdin_fd", "stdout_fd", "stderr_fd"):
+                if name == "stdin_fd" and not spec.stdin:
+                    continue
+                read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+                mine, other = (write_fd, read_fd) if name == "stdin_fd" else (read_fd, write_fd)
+                borrowed.callback(os.close, other)
+                setattr(self, name, mine)
+                theirs.append(other)
+            self.slot.go(plan, theirs)
+
     def advance(self) -> bool:
         while True:
             try:
@@ -56,17 +68,23 @@ class NativeLaunch(Launch):
                 raise start_error(error) from error
             if report is None:
                 break
-            if report.kind == namespaces.TERMINAL:
-                self.terminal_fd = report.terminal_fd
-            elif report.kind == namespaces.EXECUTING:
-                self._executing = True
-            elif report.kind == namespaces.FAILED:
-                self._error = report.error()
+            self._on_report(report)
         if self._error is None and self._executing:
             self.slot.started = True
             return True
-        died = "the container's init died before it could start the program"
-        raise start_error(self._error or StepError("init", 0, died))
+        raise start_error(self._error or self._silence())
+
+    def _on_report(self, report: Report) -> None:
+        if report.kind == namespaces.TERMINAL:
+            self.terminal_fd = report.fd
+        elif report.kind == namespaces.EXECUTING:
+            self._executing = True
+        elif report.kind == namespaces.FAILED:
+            self._error = report.error()
+
+    def _silence(self) -> StepError:
+        """Why the init has ended without a word."""
+        return StepError("init", 0, "the container's init died before it could start the program")
 
     def take_fd(self, name: str) -> int:
         fd = int(getattr(self, name))
@@ -78,7 +96,7 @@ class NativeLaunch(Launch):
             if (fd := self.take_fd(name)) >= 0:
                 os.close(fd)
         self.slot.started = False
-        self.slot.close()
+        self.close()
         self.cgroup.remove()
 
     def signal(self, number: int) -> None:
@@ -107,13 +125,14 @@ class NativeEngine:
     def begin(self, spec: LaunchSpec) -> NativeLaunch:
         """Send a container on its way. Raises StartError; nothing is left then."""
         try:
-            with contextlib.ExitStack() as undo:
-                parked = self._prepare(spec)
-                undo.callback(parked.close)
-                launch = NativeLaunch(parked.slot, parked.cgroup, link_name(parked.name))
-                self._go(spec, launch, undo)
-                undo.pop_all()
-                return launch
+            parked = self._prepare(spec)
+            launch = NativeLaunch(parked.slot, parked.cgroup, link_name(parked.name))
+            try:
+                launch.go(make_plan(spec), spec)
+            except BaseException:
+                launch.abort()
+                raise
+            return launch
         except StepError as error:
             raise start_error(error) from error
         except OSError as error:
@@ -131,55 +150,9 @@ class NativeEngine:
             raise
         return parked
 
+    def sweep(self) -> None:
+        """Nothing of this engine's is ever left."""
+
     def close(self) -> None:
-        """Give up what is parked. Its containers must have ended."""
         if self._pool is not None:
             self._pool.close()
-
-    def _go(self, spec: LaunchSpec, launch: NativeLaunch, undo: contextlib.ExitStack) -> None:
-        plan = make_plan(spec)
-        theirs: list[int] = []
-        with contextlib.ExitStack() as borrowed:
-            if not spec.tty:
-                for name in ("stdin_fd", "stdout_fd", "stderr_fd"):
-                    if name == "stdin_fd" and not spec.stdin:
-                        continue
-                    read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
-                    mine, other = (write_fd, read_fd) if name == "stdin_fd" else (read_fd, write_fd)
-                    undo.callback(os.close, mine)
-                    borrowed.callback(os.close, other)
-                    setattr(launch, name, mine)
-                    theirs.append(other)
-            launch.slot.go(plan, theirs)
-
-
-@lru_cache(maxsize=32)
-def _seccomp_program(path: str) -> bytes:
-    return Path(path).read_bytes()
-
-
-def _add_root(plan: Plan, root: Root) -> None:
-    for path, mode, uid, gid in root.mask:
-        plan.mask(path, mode=mode, uid=uid, gid=gid)
-    plan.overlay(root.directory, overlay.start_options(root))
-    if root.readonly:
-        plan.readonly()
-
-
-def make_plan(spec: LaunchSpec) -> Plan:
-    """Translate a LaunchSpec into what pyrt-init reads."""
-    plan = Plan().hostname(spec.hostname).argv(spec.argv).env(spec.env).cwd(spec.cwd).capabilities(spec.capabilities)
-    _add_root(plan, spec.root)
-    if spec.network.mode == "bridge":
-        plan.address(spec.network.address, spec.network.prefix_length, spec.network.gateway)
-    for volume in spec.volumes:
-        plan.volume(volume.source, volume.target, readonly=volume.readonly)
-    for target, content in spec.files:
-        plan.file(target, content.encode("utf-8", "surrogateescape"))
-    if spec.user:
-        plan.user(spec.user)
-    if spec.no_new_privileges:
-        plan.no_new_privileges()
-    if spec.seccomp_path:
-        plan.seccomp(_seccomp_program(spec.seccomp_path))
-    return plan.terminal(spec.rows, spec.columns) if spec.tty else plan.stdio(stdin=spec.stdin)
