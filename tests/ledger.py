@@ -197,8 +197,12 @@ def _links(snapshot: Snapshot, subject: Subject, shared: bool, parked: set[str])
     for link in Path("/sys/class/net").iterdir():
         if link.name in parked:
             continue
-        master = link / "master"
-        bridge = master.resolve().name if master.exists() else ""
+        try:
+            bridge = os.path.basename(os.readlink(link / "master"))
+        except OSError:
+            bridge = ""
+            if not link.exists():  # it went while the list was read
+                continue
         names = (bridge, link.name)
         foreign = any(_is_foreign(name) or FOREIGN_LINK.match(name) for name in names)
         if subject.bridge not in names and (shared or foreign):
