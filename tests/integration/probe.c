@@ -287,6 +287,14 @@ static void echo_datagrams(const char *port)
     }
 }
 
+/* A B: puts each in the place of the other, for ever. */
+static void exchange(const char *a, const char *b)
+{
+    while (renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE) == 0)
+        ;
+    exit(1);
+}
+
 int main(int argc, char **argv)
 {
     const char *verb = argc > 1 ? argv[1] : "", *first = argc > 2 ? argv[2] : "";
@@ -326,6 +334,8 @@ int main(int argc, char **argv)
         echo_datagrams(first);
     else if (strcmp(verb, "xattr") == 0 && argc > 4) /* PATH NAME VALUE */
         return setxattr(argv[2], argv[3], argv[4], strlen(argv[4]), 0) < 0;
+    else if (strcmp(verb, "exchange") == 0 && argc > 3)
+        exchange(argv[2], argv[3]);
     else if (strcmp(verb, "exit") == 0)
         return atoi(first);
     else

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The code of archives under ASan and UBSan: the extractor's parser with mutated ones, the packer's writer read back."""
+"""Archives' code under ASan and UBSan: the extractor's parser with mutated ones, the packer's writer read back."""
 
 from __future__ import annotations
 
