@@ -206,7 +206,7 @@ static void try_output(struct output *output)
     int fd = memfd_create("out", 0), file = memfd_create("in", 0);
     uint8_t piece[3000];
 
-    *output = (struct output){.fd = fd, .framed = random32(2)};
+    *output = (struct output){.fd = fd, .framed = random32(2), .stream = 1};
     for (uint32_t n = 1 + random32(20); n > 0; n--) {
         uint32_t length = random32(8) ? random32(sizeof piece) : random32(400000);
         uint64_t missing = 0;
