@@ -44,11 +44,13 @@ def layered(session_pyrt: Pyrt, bb_tar: bytes) -> str:
     return "layered"
 
 
+@pytest.mark.both_engines
 def test_nothing_changed(pyrt: Pyrt) -> None:
     """Whatever pyrt needed to make to mount its own files on is not told: bb has no /etc/hosts."""
     assert changes(pyrt, "true") == []
 
 
+@pytest.mark.both_engines
 def test_added_changed_and_deleted(pyrt: Pyrt) -> None:
     script = "echo x > /newfile; echo x >> /etc/passwd; rm /bin/yes; mkdir -p /home/bob/a/b; touch /home/bob/a/b/c"
     assert changes(pyrt, script) == [
