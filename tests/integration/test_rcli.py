@@ -426,6 +426,18 @@ def test_pause(docker: Docker) -> None:
     docker("kill", name)
 
 
+def test_commit(docker: Docker) -> None:
+    name = docker.detached("bb", "sh", "-c", "echo kept > /kept")
+    assert docker("wait", name) == b"0\n"
+    identifier = docker.text("commit", name, "committed", "v2").strip()
+    assert ID.fullmatch(identifier)
+    assert docker("run", "committed:v2", "cat", "/kept") == b"kept\n"
+    assert [line.split()[0] for line in docker.lines("history", "committed:v2")[1:]][0] == identifier[:16]
+    docker("rm", *docker.lines("ps", "-a", "-q"))
+    assert docker("rmi", "committed:v2") == b""
+    assert docker("commit", "nosuch") == b"Error: No such container: nosuch\n"
+
+
 def test_top_and_stats(docker: Docker) -> None:
     name = docker.detached("bb", "sleep", "1000")
     header, process = docker.lines("top", name)
@@ -452,7 +464,9 @@ def test_events_as_they_happen(either: Docker) -> None:
 
 def test_no_verb_is_missing() -> None:
     """But login, pull and push."""
-    verbs = "attach diff export help history images import info inspect kill logs port ps restart rm rmi run start"
+    verbs = (
+        "attach commit diff export help history images import info inspect kill logs port ps restart rm rmi run start"
+    )
     assert set(verbs.split()) | {"stop", "tag", "version", "wait"} <= set(VERBS)
 
 
