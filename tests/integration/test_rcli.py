@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The protocol of Docker 0.1.0, on TCP and on the unix socket: streams, terminals, errors, and a client for the tests."""
+"""The protocol of Docker 0.1.0, on TCP and on the unix socket: streams, terminals, errors."""
 
 from __future__ import annotations
 
