@@ -179,8 +179,10 @@ def _mount_name(line: str) -> str:
 
 def _links(snapshot: Snapshot, subject: Subject, shared: bool) -> None:
     for link in Path("/sys/class/net").iterdir():
-        master = link / "master"
-        bridge = master.resolve().name if master.exists() else ""
+        try:
+            bridge = os.path.basename(os.readlink(link / "master"))
+        except OSError:  # it has none, or went a moment ago
+            bridge = ""
         names = (bridge, link.name)
         foreign = any(_is_foreign(name) or FOREIGN_LINK.match(name) for name in names)
         if subject.bridge not in names and (shared or foreign):
