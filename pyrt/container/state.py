@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import enum
 import json
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +35,7 @@ _NEXT = {
     Status.LOST: set(),
     Status.DAMAGED: set(),
 }
+_WORDS = {status: str(status.value).capitalize() for status in Status}
 STARTABLE = frozenset((Status.CREATED, Status.EXITED, Status.LOST))
 
 
@@ -155,7 +155,7 @@ class State:
             return f"Up {duration} (Paused)" if self.paused else f"Up {duration}"
         if self.status is Status.EXITED:
             return f"Exit {self.exit_status}"
-        return str(self.status.value).capitalize()
+        return _WORDS[self.status]
 
     @property
     def comment(self) -> str:
@@ -163,9 +163,6 @@ class State:
         if self.oom_killed:
             return "out of memory"
         return "timed out" if self.timed_out else self.reason
-
-    def running_for_s(self) -> float:
-        return max(0.0, time.time() - self.started_at)
 
 
 def load_exit(data: bytes) -> dict[str, Any]:
