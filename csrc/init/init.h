@@ -69,8 +69,7 @@ void stage_cgroup(unsigned init_flags);
 /* root.c */
 void open_volumes(struct plan *plan);
 void make_files(struct plan *plan, int files_fd);
-void make_mask(const struct plan *plan, const char *directory);
-void mount_overlay(const struct plan_pair *overlay, const char *target);
+void mount_root(const struct plan *plan, const char *mask, const char *target);
 void check_root(const char *root);
 void make_root(const struct plan *plan);
 void furnish_root(const struct plan *plan, struct stage *stage);

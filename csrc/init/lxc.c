@@ -94,9 +94,7 @@ void become_lxc_start(void)
     receive_plan(&plan);
     open_volumes(&plan);
     make_files(&plan, files_fd);
-    if (plan.mask_count)
-        make_mask(&plan, STAGE "/mask");
-    mount_overlay(&plan.overlay, STAGE "/root");
+    mount_root(&plan, STAGE "/mask", STAGE "/root");
     check_root(STAGE "/root");
 
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, queue) < 0)

@@ -33,7 +33,7 @@ void open_volumes(struct plan *plan)
     }
 }
 
-void mount_overlay(const struct plan_pair *overlay, const char *target)
+static void mount_overlay(const struct plan_pair *overlay, const char *target)
 {
     /* Relative names keep many layers within the page that mount(2) reads. */
     if (chdir(overlay->first) < 0)
@@ -53,7 +53,7 @@ static void bind_rootfs(const char *path, const char *target)
  * A layer that hides what of the host's root no container may see, for the image that is the host's root: directories
  * that lead to a whiteout. On the stage's tmpfs, because a lower directory must not lie within another.
  */
-void make_mask(const struct plan *plan, const char *directory)
+static void make_mask(const struct plan *plan, const char *directory)
 {
     int mask = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (mask < 0)
@@ -72,14 +72,19 @@ void make_mask(const struct plan *plan, const char *directory)
     close(mask);
 }
 
-void make_root(const struct plan *plan)
+void mount_root(const struct plan *plan, const char *mask, const char *target)
 {
     if (plan->mask_count)
-        make_mask(plan, PYRT_MASK_PATH);
+        make_mask(plan, mask);
     if (plan->overlay.first)
-        mount_overlay(&plan->overlay, "/proc/root");
+        mount_overlay(&plan->overlay, target);
     else
-        bind_rootfs(plan->rootfs, "/proc/root");
+        bind_rootfs(plan->rootfs, target);
+}
+
+void make_root(const struct plan *plan)
+{
+    mount_root(plan, PYRT_MASK_PATH, "/proc/root");
     if (chdir("/proc/root") < 0)
         fail("root", errno, "enter");
     /* The old root ends up mounted over the new one, where only its descriptor reaches it. */
