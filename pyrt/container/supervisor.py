@@ -323,14 +323,17 @@ class Supervisor:
 
     def _open_log(self, container_id: str, request: Message) -> broadcast.Log:
         path = self._root / "containers" / container_id / "log"
-        path.mkdir(mode=0o700, exist_ok=True)
-        dirfd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            return self._broadcaster.open_log(
-                dirfd, max_size_bytes=request["log_max_bytes"], max_files=request["log_max_files"]
-            )
-        finally:
-            os.close(dirfd)
+            path.mkdir(mode=0o700, exist_ok=True)
+            dirfd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                return self._broadcaster.open_log(
+                    dirfd, max_size_bytes=request["log_max_bytes"], max_files=request["log_max_files"]
+                )
+            finally:
+                os.close(dirfd)
+        except OSError as error:
+            raise PyrtError(f"the log {path} cannot be opened: {error.strerror}") from error
 
     def _advance(
         self,

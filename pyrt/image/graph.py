@@ -40,7 +40,7 @@ class Graph:
             id, suffix = os.path.splitext(name)
             if suffix != ".json" or not valid_digest(id):
                 if name.startswith("."):  # of a write that was interrupted
-                    os.unlink(self._directory / name)
+                    remove_tree(self._directory / name)
                 continue
             try:
                 image = Image.from_document(_read(self._directory / name), id=id)
@@ -131,7 +131,7 @@ class Graph:
         with self._lock:
             if not valid_id(id) or (id not in self._images and id not in self.damaged):
                 raise NotFoundError(f"No such image: {id[:200]}")
-            os.unlink(self._directory / f"{id}.json")
+            remove_tree(self._directory / f"{id}.json")  # a damaged one may be anything
             sync_directory(self._directory)
             self.damaged.pop(id, None)
             image = self._images.pop(id, None)
