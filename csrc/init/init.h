@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <time.h>
 
 #include "plan.h"
 
@@ -70,7 +71,9 @@ void stage_cgroup(unsigned init_flags);
 void open_volumes(struct plan *plan);
 void make_files(struct plan *plan, int files_fd);
 void mount_root(const struct plan *plan, const char *mask, const char *target);
-void check_root(const char *root);
+int open_root(const char *root);
+struct timespec time_of(int directory_fd);
+void put_back_time(int directory_fd, struct timespec time);
 void make_root(const struct plan *plan);
 void furnish_root(const struct plan *plan, struct stage *stage);
 

@@ -96,14 +96,14 @@ void make_root(const struct plan *plan)
  * A place made for a mount is not the container's doing, so it leaves no trace in the time of the directory it is in:
  * make it between these two.
  */
-static struct timespec time_of(int directory_fd)
+struct timespec time_of(int directory_fd)
 {
     struct stat status;
 
     return fstat(directory_fd, &status) < 0 ? (struct timespec){.tv_nsec = UTIME_OMIT} : status.st_mtim;
 }
 
-static void put_back_time(int directory_fd, struct timespec time)
+void put_back_time(int directory_fd, struct timespec time)
 {
     struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, time};
 
@@ -137,8 +137,8 @@ static void attach(int root_fd, const char *name, int mount_fd)
     close(target);
 }
 
-/* For a root that somebody else will furnish: the same directories, and the same refusal. */
-void check_root(const char *root)
+/* Opens a root that somebody else will furnish: the same directories, and the same refusal. */
+int open_root(const char *root)
 {
     int root_fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (root_fd < 0)
@@ -146,7 +146,7 @@ void check_root(const char *root)
     close(open_ordinary(root_fd, "proc"));
     close(open_ordinary(root_fd, "sys"));
     close(open_ordinary(root_fd, "dev"));
-    close(root_fd);
+    return root_fd;
 }
 
 /* Makes the directories that lead to path's last component. */
