@@ -19,7 +19,7 @@ from tests.harness import Pyrt, Result
 from tests.processes import wait_until
 from tests.rootfs import PASSWD
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.both_engines]
 
 CONTAINERS = ["running", "exited", "created"]
 
