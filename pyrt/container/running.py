@@ -52,6 +52,7 @@ class RunningContainer(Process):
         self.id = container_id
         self.run = run
         self._cgroup = launch.cgroup
+        self.link = launch.link
         self.freezer = Freezer(loop, launch.cgroup, lambda paused: on_paused(self, paused))
         self._memory_bytes = memory_bytes
         self._reservations = reservations  # owned: bound sockets that keep the container's public ports
@@ -77,7 +78,14 @@ class RunningContainer(Process):
 
     def describe(self) -> dict[str, Any]:
         """What a daemon that finds it needs to know."""
-        return {"run": self.run, "pid": self.pid, "started_at": self.started_at, "paused": self.freezer.paused}
+        return {
+            "run": self.run,
+            "pid": self.pid,
+            "started_at": self.started_at,
+            "paused": self.freezer.paused,
+            "group": self._cgroup.id,
+            "link": self.link,
+        }
 
     def limit_time(self, timeout_s: float) -> None:
         self._timers.append(self._loop.call_later(timeout_s, self._on_timeout))

@@ -29,7 +29,7 @@ def receive(channel: Channel) -> tuple[Message, list[int]]:
 
 
 def open_fds() -> int:
-    gc.collect()  # what earlier tests left in cycles would be closed at any moment
+    gc.collect()  # what earlier tests have left in cycles would go at any moment
     return len(os.listdir("/proc/self/fd"))
 
 
