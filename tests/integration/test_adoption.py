@@ -15,7 +15,7 @@ import pytest
 from tests.harness import Pyrt
 from tests.processes import wait_gone, wait_until
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.both_engines]
 
 
 def terminated(pyrt: Pyrt) -> None:
