@@ -40,6 +40,7 @@ __all__ = [
     "Slot",
     "StepError",
     "TERMINAL",
+    "collect",
     "init_program",
     "mount",
     "pivot_root",
@@ -107,7 +108,10 @@ def init_program() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What an init said: PARKED, TERMINAL (with the master's descriptor, now the receiver's), EXECUTING, FAILED."""
+    """What an init said: PARKED, TERMINAL (with the master's descriptor, now the receiver's), EXECUTING, FAILED.
+
+    `terminal_fd` is whatever descriptor came with it; only TERMINAL should have one.
+    """
 
     kind: int
     step: str = ""
@@ -118,6 +122,13 @@ class Report:
     def error(self) -> StepError:
         """Return the exception that a FAILED report stands for."""
         return StepError(self.step, self.errno, self.text)
+
+
+def collect(pidfd: int) -> int:
+    """Wait for the end of a child and collect it. Returns the exit code, or -n when signal n ended it."""
+    result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+    assert result is not None
+    return result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
 
 
 class Slot:
@@ -144,7 +155,7 @@ class Slot:
         self.close()
 
     def go(self, plan: Plan | bytes, fds: Sequence[int] = ()) -> None:
-        """Send the plan and the descriptors it speaks of (borrowed, at most three). `report` tells how it went.
+        """Send the plan and the descriptors it speaks of (borrowed, at most five). `report` tells how it went.
 
         Waits only while the init has not read what does not fit into its socket. Raises StepError("plan", ...).
         """
@@ -205,9 +216,7 @@ class Slot:
 
     def wait(self) -> int:
         """Wait for the end and collect it. Returns the exit code, or -n when signal n ended it."""
-        result = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
-        assert result is not None
-        return result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
+        return collect(self.pidfd)
 
     def close(self) -> None:
         """End what was not started; give the descriptors back. A second call does nothing."""
@@ -254,6 +263,11 @@ def prepare(
         flags |= lib.PYRT_INIT_HOST_NETWORK
     if show_cgroup:
         flags |= lib.PYRT_INIT_CGROUP2
+    return launch(namespaces, flags, cgroup_fd, netns_fd)
+
+
+def launch(namespaces: int, flags: int, cgroup_fd: int = -1, netns_fd: int = -1) -> Slot:
+    """Clone pyrt-init as the flags of csrc/plan.h say; nothing is checked."""
     slot = ffi.new("struct pyrt_slot *")
     _check(lib.pyrt_launch(init_program(), namespaces, flags, cgroup_fd, netns_fd, slot), "clone")
     return Slot(slot.pid, slot.pidfd, slot.socket)
