@@ -115,6 +115,7 @@ setup(
             compiler_directives={"language_level": 3, "auto_pickle": False, "autotestdict": False},
         ),
         program("pyrt-init", "csrc/netlink.c", "csrc/rtnl.c"),
+        program("pyrt-tar", "csrc/rootfs.c"),
         program("pyrt-untar"),
         program("pyrt", "csrc/frames.c"),
     ],

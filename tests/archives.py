@@ -95,7 +95,7 @@ def tree_hash(path: Path) -> str:
                 what.append(os.readlink(full))
             elif stat.S_ISREG(status.st_mode):
                 what.append(Path(full).read_bytes())
-            what.append({name: os.getxattr(full, name) for name in os.listxattr(full, follow_symlinks=False)})
+            what.append({name: os.getxattr(full, name) for name in sorted(os.listxattr(full, follow_symlinks=False))})
             digest.update(repr(what).encode())
     return digest.hexdigest()
 

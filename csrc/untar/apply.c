@@ -29,7 +29,8 @@ static int refuse(struct tar_reader *reader, int code, const char *text)
 
 static bool xattr_allowed(const char *name)
 {
-    if (strcmp(name, "security.capability") == 0)
+    if (strcmp(name, "security.capability") == 0 || strcmp(name, "system.posix_acl_access") == 0 ||
+        strcmp(name, "system.posix_acl_default") == 0)
         return true;
     return strncmp(name, "user.", 5) == 0 && strncmp(name, "user.overlay.", 13) != 0;
 }
@@ -42,7 +43,7 @@ static int set_xattrs(struct job *job, int fd, const struct tar_entry *entry)
         if (!xattr_allowed(xattr->name) || fsetxattr(fd, xattr->name, xattr->value.data, xattr->value.length, 0) == 0)
             continue;
         /* a store that knows no user.* (tmpfs before 6.6) is no reason to refuse an image; a lost capability is */
-        if (errno != ENOTSUP || strncmp(xattr->name, "user.", 5) != 0)
+        if (errno != ENOTSUP || strcmp(xattr->name, "security.capability") == 0)
             return failed(job, "cannot be given an extended attribute");
     }
     return 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Puts entries into a tree. Takes regular files, directories, symbolic and hard links, character and block devices,
- * fifos; of extended attributes only user.* (but not user.overlay.*) and security.capability. Whiteouts become
- * overlayfs' own. Device nodes are made as the image says, as docker does: whether a container may open one is
+ * fifos; of extended attributes only user.* (but not user.overlay.*), security.capability and access lists. Whiteouts
+ * become overlayfs' own. Device nodes are made as the image says, as docker does: whether a container may open one is
  * decided by its device rules, not by the node.
  */
 #ifndef PYRT_UNTAR_APPLY_H

@@ -21,17 +21,22 @@ async def each(
     action: Callable[[Container], Awaitable[None]],
     *,
     together: Callable[..., Awaitable[Any]] | None = None,
+    show: bool = False,
 ) -> int:
     """Do `action` to each container named; `together` (asyncio.gather) does it to all at once.
 
-    What fails is told on stderr. Returns 0, or the status of the last failure.
+    With `show` its id is printed when that is done, as Docker 0.1.0 did whatever it was named by. What fails is told on
+    stderr. Returns 0, or the status of the last failure.
     """
     status = 0
 
     async def one(name: str) -> None:
         nonlocal status
         try:
-            await action(runtime.get(name))
+            container = runtime.get(name)
+            await action(container)
+            if show:
+                await session.out(f"{container.id}\n")
         except PyrtError as error:
             status = error.exit_code
             await session.err(f"Error: {error}\n")

@@ -15,6 +15,11 @@ USAGE = "[COMMAND]"
 MAXIMUM = 1
 NEEDS_RUNTIME = False
 
+# What is no verb of these is one of containers.
+_GROUPS = {
+    "Images": ("images", "import", "commit", "tag", "history", "rmi", "login", "pull", "push"),
+    "pyrt itself": ("events", "help", "info", "version"),
+}
 _OPTIONS = """\
 Options before the command:
   -H, --host ADDRESS   Talk to the daemon at unix:///PATH or tcp://HOST:PORT (PYRT_HOST)
@@ -38,9 +43,10 @@ async def run(session: Session, runtime: object, options: Options, arguments: li
     table = commands()
     if not arguments:
         loaded = [(verb, table.load(verb)) for verb in table.verbs]
-        lines = [f"  {verb:<10} {summary(command)}" for verb, command in loaded if command]
-        listing = "\n".join(lines)
-        await session.out(f"Usage: pyrt [OPTIONS] COMMAND [ARG...]\n\nCommands:\n{listing}\n\n{_OPTIONS}")
+        lines = {verb: f"  {verb:<10} {summary(command)}\n" for verb, command in loaded if command}
+        groups = [(heading, [lines.pop(verb) for verb in verbs if verb in lines]) for heading, verbs in _GROUPS.items()]
+        listing = "".join(f"{heading}:\n{''.join(of)}\n" for heading, of in [("Containers", lines.values()), *groups])
+        await session.out(f"Usage: pyrt [OPTIONS] COMMAND [ARG...]\n\n{listing}{_OPTIONS}")
         return 0
     verb = arguments[0]
     command = table.load(verb)

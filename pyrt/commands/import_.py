@@ -29,9 +29,12 @@ async def run(session: Session, runtime: Runtime, options: Options, arguments: l
     """Read the archive, from the client or the network, store it as an image, name it, and print its id.
 
     Whatever contains "://" is a URL, which the daemon fetches; everything else is a file on the client's side, "-"
-    its standard input. The archive may be compressed.
+    its standard input. The archive may be compressed. A client of Docker 0.1.0 sends no files: it means a URL, of
+    http where it does not say.
     """
     source, repository, tag = (*arguments, "", "")[:3]
+    if session.raw and "://" not in source and source[:1] not in ("-", "/", "."):
+        source = f"http://{source}"
     if len(arguments) > 1:
         if ":" in repository:
             raise UsageError(f"Illegal repository name: {shown(repository)}; a tag is an argument of its own")

@@ -48,8 +48,8 @@ async def run(session: Session, runtime: Runtime, options: Options, arguments: l
     """After SIGKILL it returns when they have ended; any other signal is sent and that is all."""
 
     async def kill(container: Container) -> None:
-        await runtime.signal(container, options.signal)
+        run = await runtime.signal(container, options.signal)
         if options.signal == signal.SIGKILL:
-            await container.ended()
+            await container.ended(run)
 
     return await each(session, runtime, arguments, kill)

@@ -33,6 +33,5 @@ async def run(session: Session, runtime: Runtime, options: Options, arguments: l
 
     async def stop(container: Container) -> None:
         await runtime.stop(container, options.time)
-        await session.out(f"{container.id}\n")
 
-    return await each(session, runtime, arguments, stop, together=asyncio.gather)
+    return await each(session, runtime, arguments, stop, together=asyncio.gather, show=True)

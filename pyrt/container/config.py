@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a user asked of a container: kept as config.json, never changed by pyrt."""
+"""What a user asked of a container, and what pyrt decided about it: config.json."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pyrt.engine.limits import Limits
 from pyrt.engine.spec import Volume, fields
 from pyrt.errors import PyrtError
 
-SCHEMA = 1
+SCHEMA = 2
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
 LOG_MAX_BYTES = 16 << 20
 LOG_MAX_FILES = 5
@@ -56,6 +56,7 @@ class Config:
     volumes: tuple[Volume, ...] = ()
     network: str = "bridge"
     limits: Limits = Limits()
+    detach: bool = False
     tty: bool = False
     open_stdin: bool = False
     auto_remove: bool = False
@@ -83,15 +84,21 @@ class Config:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """The whole of config.json: the configuration, and what pyrt decided when it made the container."""
+    """The whole of config.json: the configuration, and what pyrt decided when it made and last started the container.
+
+    `run` names the latest start, whatever came of it: started.json and exit.json of that run bear the same word. ""
+    is a container that was never started. `boot_id` and `network` are that run's.
+    """
 
     id: str
     name: str
     created_at: float
-    boot_id: str
     image_id: str
     image_name: str
     config: Config
+    kept: bool = False  # made by `create`: it is there even if its first start comes to nothing
+    run: str = ""
+    boot_id: str = ""
     network: dict[str, Any] | None = None  # pyrt.network.allocation.Allocation.to_record()
 
     def dump(self) -> bytes:

@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import os
 from pathlib import Path
-from typing import Any
 
 from pyrt.container.config import Record
-from pyrt.container.state import State, Status
+from pyrt.container.state import STARTABLE, State, Status
 from pyrt.durable import sync_directory, write_atomically, write_durably
+from pyrt.errors import ConflictError, NotFoundError
+from pyrt.image.sizes import tree_bytes
 from pyrt.network.allocation import Allocation
 
 
@@ -23,13 +23,11 @@ class Container:
         self.record = record
         self.state = State()
         self.allocation: Allocation | None = None
-        self.removing = False
-        self.discarding: asyncio.Task[None] | None = None  # its removal, once that has begun
-        self.started_once = False
-        self.starting = False  # a request to start it is under way
-        self.early_exit: dict[str, Any] | None = None  # its end, heard of before the reply to its start
-        self.closed = asyncio.Event()  # nobody reads its log any more
+        self.restarts = 0  # how many are stopping it in order to start it again
+        self.removal: asyncio.Task[None] | None = None  # somebody's `rm`, from its beginning
+        self.discarding: asyncio.Task[None] | None = None  # its files and its name go; there is no way back
         self._waiters: list[asyncio.Future[None]] = []
+        self._saving = asyncio.Lock()
 
     @property
     def id(self) -> str:
@@ -52,12 +50,15 @@ class Container:
         """How messages name it."""
         return self.name or self.id[:16]
 
-    def set_network(self, network: dict[str, Any]) -> None:
-        self.record = dataclasses.replace(self.record, network=network)
+    # --- its files ---
 
     @property
     def log_directory(self) -> Path:
         return self.directory / "log"
+
+    def written_bytes(self) -> int:
+        """Return how much the files hold that the container has made or changed in its root; blocks."""
+        return tree_bytes(self.directory / "rw" / "diff")
 
     def make_directories(self) -> None:
         """Make the container's own layer. Raises OSError; what was made is the caller's to remove."""
@@ -67,14 +68,21 @@ class Container:
         os.mkdir(own + "/rw/diff")
         os.chmod(own + "/rw/diff", 0o755)  # it becomes the container's /, whatever the umask
 
-    def write(self, *, durable: bool = False) -> None:
-        """Write config.json; `durable`: it, its directory and the entry that leads there are on the disk on return."""
-        path, data = self.directory / "config.json", self.record.dump()
-        if durable:
-            write_durably(path, data)
-            sync_directory(self.directory.parent)
-        else:
-            write_atomically(path, data)
+    async def save(self, *, durable: bool = False) -> None:
+        """Write config.json; `durable`: it, its directory and the entry that leads there are on the disk on return.
+
+        One at a time, and each writes the record as it then is: the last one to end has written the latest.
+        """
+        async with self._saving:
+            path, data = self.directory / "config.json", self.record.dump()
+            if durable:
+                await asyncio.to_thread(self._write_durably, path, data)
+            else:
+                write_atomically(path, data)
+
+    def _write_durably(self, path: Path, data: bytes) -> None:
+        write_durably(path, data)
+        sync_directory(self.directory.parent)
 
     def move(self, target: Path, *, durable: bool = False) -> None:
         """Move the directory out of the way, if it is there."""
@@ -85,23 +93,56 @@ class Container:
         if durable:
             sync_directory(self.directory.parent)
 
-    def set_exited(self, record: dict[str, Any]) -> None:
-        self.state.set_exited(record)
-        self.wake()
+    # --- its state ---
+    #
+    # What may be done when. A start that is under way is waited for first by all but `start` of another container.
+    #
+    #              CREATED  STARTING  RUNNING  EXITED, LOST  DAMAGED   being removed
+    #   start      starts   waits     nothing  starts        refused   no such container
+    #   stop       nothing  waits     stops    nothing       nothing   as its state says
+    #   kill       refused  waits     kills    refused       refused   as its state says
+    #   pause      refused  waits     pauses   refused       refused   as its state says
+    #   rm         removes  refused   refused  removes       removes   waits for that
+    #   rm -f      removes  waits     kills, removes         removes   waits for that
 
-    def set_lost(self, reason: str) -> None:
-        self.state.set_lost(reason)
-        self.wake()
+    @property
+    def removing(self) -> bool:
+        return self.discarding is not None or (self.removal is not None and not self.removal.done())
 
     @property
     def active(self) -> bool:
         """It runs, or is about to."""
-        return self.starting or self.state.running
+        return self.state.active
 
     @property
     def leaving(self) -> bool:
         """It has ended and is being removed, as was asked for: for its users it is gone."""
-        return self.record.config.auto_remove and self.state.status in (Status.EXITED, Status.LOST)
+        ended = self.state.status in (Status.EXITED, Status.LOST)
+        return self.record.config.auto_remove and ended and self.restarts == 0
+
+    def check_present(self) -> None:
+        """Raise NotFoundError when it is on its way out."""
+        if self.removing or self.leaving:
+            raise NotFoundError(f"No such container: {self.label}")
+
+    def check_running(self) -> None:
+        """Raise ConflictError when it does not run."""
+        if not self.state.running:
+            raise ConflictError(f"container {self.label} is not running")
+
+    def begin(self, run: str) -> State:
+        """Let a start begin; returns the state there was, which `fall_back` wants if nothing comes of it."""
+        before = self.state
+        if before.status not in STARTABLE:
+            raise ConflictError(f"container {self.label} is {before.status.value} and cannot be started")
+        self.state = State(Status.STARTING, run)
+        return before
+
+    def fall_back(self, before: State) -> None:
+        """A start came to nothing: what was the case before it is again."""
+        failed, self.state = self.state, before
+        failed.set_lost("it did not start")
+        self.wake()
 
     def wake(self) -> None:
         """Let those look again who wait for something to become of it."""
@@ -110,15 +151,22 @@ class Container:
             if not waiter.done():
                 waiter.set_result(None)
 
-    async def ended(self) -> None:
-        """Wait until it does not run any more. Returns at once when it does not, nor is being started."""
-        while self.active:
-            await self._change()
+    async def ended(self, run: State | None = None) -> State:
+        """Wait until a run (the present one, if not told otherwise) has ended; returns the state that it ended in.
 
-    async def started(self) -> None:
-        """Wait until it is not being started any more, whatever came of that."""
-        while self.starting:
+        Returns at once when nothing runs nor is being started. A start that follows at once changes nothing: what it
+        changes is another State.
+        """
+        state = run or await self.started()
+        while state.active:
             await self._change()
+        return state
+
+    async def started(self) -> State:
+        """Wait until it is not being started any more, whatever came of that."""
+        while self.state.starting:
+            await self._change()
+        return self.state
 
     async def _change(self) -> None:
         waiter = asyncio.get_running_loop().create_future()

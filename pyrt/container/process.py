@@ -68,6 +68,7 @@ class Process(ABC):
 
     def __init__(self, loop: Loop, child: Child, log: Log, *, wants_stdin: bool) -> None:
         self.log = log
+        self._beginning = log.end_offset  # what stands before it is of an earlier run
         self.pid = child.pid
         self.started_at = time.time()
         self._loop = loop
@@ -109,15 +110,15 @@ class Process(ABC):
 
     # --- clients ---
 
-    def attach(self, sock: socket.socket, *, raw: bool) -> None:
-        """Connect the client that started it (owned): everything it writes, its exit status, and its stdin.
+    def attach(self, sock: socket.socket, *, stdin: bool, raw: bool) -> None:
+        """Connect the client that started it (owned): everything it writes, its exit status, its stdin if wanted.
 
         A `raw` client speaks no frames, gets the output alone, and what it sends is stdin.
         """
-        feed = self._feed(owner=True)
+        feed = self._feed(owner=True) if stdin else None
         attachment = self._connect(sock, feed, frames.START_SIGNALS | _stdin_flags(feed), raw)
         if attachment is not None:
-            attachment.reader_id = self.log.add_reader(sock.fileno(), offset=broadcast.START, guaranteed=True, raw=raw)
+            attachment.reader_id = self.log.add_reader(sock.fileno(), offset=self._beginning, guaranteed=True, raw=raw)
             self._attachments.append(attachment)
 
     def attach_guest(

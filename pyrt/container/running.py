@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from pyrt.container.loop import Loop
 from pyrt.container.process import ExitRecord, Process
@@ -38,6 +39,7 @@ class RunningContainer(Process):
         log: Log,
         *,
         container_id: str,
+        run: str,
         wants_stdin: bool,
         memory_bytes: int,
         reservations: list[int],
@@ -46,12 +48,15 @@ class RunningContainer(Process):
     ) -> None:
         super().__init__(loop, launch, log, wants_stdin=wants_stdin)
         self.id = container_id
+        self.run = run
         self._cgroup = launch.cgroup
         self._memory_bytes = memory_bytes
         self._reservations = reservations  # owned: bound sockets that keep the container's public ports
         self._exit_callback = on_exit
         self._closed_callback = on_closed
         self._timed_out = False
+        self._gone = False
+        self._when_gone: list[Callable[[], object]] = []
         for warning in launch.cgroup.warnings:
             log.notice(f"{warning}\n".encode())
 
@@ -59,6 +64,10 @@ class RunningContainer(Process):
         """See `ends_by_default` for what the first process of a container has no handler for."""
         status, syscall = (Path(f"/proc/{self.pid}/{name}").read_text("latin-1") for name in ("status", "syscall"))
         return signal.SIGKILL if ends_by_default(number, status, syscall) else number
+
+    def describe(self) -> dict[str, Any]:
+        """What a daemon that finds it needs to know."""
+        return {"run": self.run, "pid": self.pid, "started_at": self.started_at, "paused": False}
 
     def limit_time(self, timeout_s: float) -> None:
         self._timers.append(self._loop.call_later(timeout_s, self._on_timeout))
@@ -75,7 +84,14 @@ class RunningContainer(Process):
         if self._timed_out:
             self.log.notice(b"stopped: its time (--timeout) was up\n")
         record = super()._describe_end(status)
-        return {**record, "oom": oom, "timed_out": self._timed_out, "finished_at": time.time()}
+        return {
+            "run": self.run,
+            "started_at": self.started_at,
+            **record,
+            "oom": oom,
+            "timed_out": self._timed_out,
+            "finished_at": time.time(),
+        }
 
     def _ran_out_of_memory(self) -> bool:
         try:
@@ -85,22 +101,32 @@ class RunningContainer(Process):
             return False
 
     def _on_complete(self, record: ExitRecord) -> None:
+        for fd in self._reservations:  # before the end is told: whoever hears of it may want the ports
+            os.close(fd)
+        self._reservations = []
         self._exit_callback(self, record)
 
     def _release(self) -> None:
         self._remove_cgroup(attempts=100)
-        for fd in self._reservations:
-            os.close(fd)
-        self._reservations = []
 
     def _remove_cgroup(self, attempts: int) -> None:
         try:
             self._cgroup.remove(timeout_ms=0)
         except PyrtError as error:  # the kernel is still burying the last process
-            if attempts == 0:
-                logger.error("container %s: %s", self.id, error)
+            if attempts > 0:
+                self._loop.call_later(REMOVE_RETRY_S, lambda: self._remove_cgroup(attempts - 1))
                 return
-            self._loop.call_later(REMOVE_RETRY_S, lambda: self._remove_cgroup(attempts - 1))
+            logger.error("container %s: %s", self.id, error)
+        self._gone = True
+        for call in self._when_gone:
+            call()
+
+    def when_gone(self, call: Callable[[], object]) -> None:
+        """Have `call` made when nothing of the container is left in the kernel; at once if that is so."""
+        if self._gone:
+            call()
+        else:
+            self._when_gone.append(call)
 
     def _on_closed(self) -> None:
         self._closed_callback(self)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import os
 import re
@@ -60,6 +61,20 @@ class ContainerStore:
             self._names[record.name] = container
         return container
 
+    async def rename(self, container: Container, name: str) -> None:
+        """Give a container another name, which must be free. Raises OSError; then it has the old one still."""
+        old = container.name
+        self._names[name] = container  # before the first await: a name is given once
+        container.record = dataclasses.replace(container.record, name=name)
+        try:
+            await container.save(durable=True)
+        except BaseException:
+            container.record = dataclasses.replace(container.record, name=old)
+            self._names.pop(name, None)
+            raise
+        if self._names.get(old) is container:
+            del self._names[old]
+
     async def discard(self, container: Container) -> None:
         """Take a container out of the books and off the disk. Harmless twice: whoever comes second waits as well.
 
@@ -67,8 +82,6 @@ class ContainerStore:
         would not anyway); its files go in the background.
         """
         if container.discarding is None:
-            container.starting = False
-            container.wake()
             container.discarding = asyncio.get_running_loop().create_task(self._discard(container))
         await asyncio.shield(container.discarding)
 
@@ -79,8 +92,7 @@ class ContainerStore:
             await asyncio.to_thread(container.move, trash, durable=not container.record.config.auto_remove)
         finally:
             self.by_id.pop(container.id, None)
-            if self._names.get(container.name) is container:
-                del self._names[container.name]
+            self._names = {name: holder for name, holder in self._names.items() if holder is not container}
         removal = asyncio.get_running_loop().create_task(asyncio.to_thread(remove_tree, trash))
         self._removals.add(removal)
         removal.add_done_callback(self._removals.discard)
@@ -114,9 +126,7 @@ class ContainerStore:
         config = Config(image="", cmd=())
         created_at = directory.stat().st_mtime
         container = self.add(
-            Record(
-                id=directory.name, name="", created_at=created_at, boot_id="", image_id="", image_name="", config=config
-            )
+            Record(id=directory.name, name="", created_at=created_at, image_id="", image_name="", config=config)
         )
         container.state.status = Status.DAMAGED
         container.state.reason = reason

@@ -28,16 +28,17 @@ from pyrt.container.loop import READ, Loop
 from pyrt.container.process import ExitRecord
 from pyrt.container.running import RunningContainer
 from pyrt.core import broadcast
-from pyrt.durable import write_durably
+from pyrt.durable import write_atomically, write_durably
 from pyrt.engine.cgroups import Cgroup, Layout
 from pyrt.engine.launch import Engine, Launch, engine_name
 from pyrt.engine.native import NativeEngine
 from pyrt.engine.spec import LaunchSpec
-from pyrt.errors import NotFoundError, PyrtError, StartError
+from pyrt.errors import ConflictError, NotFoundError, PyrtError, StartError
 
 LONELY_S = 3.0  # how long it stays with nothing to supervise and nobody to serve
 SAY_AGAIN_S = 0.02
 EXIT_FILE = "exit.json"
+START_FILE = "started.json"
 
 logger = logging.getLogger("pyrt.supervisor")
 
@@ -83,6 +84,7 @@ class Supervisor:
         self._containers: dict[str, RunningContainer] = {}
         self._by_log: dict[broadcast.Log, RunningContainer] = {}
         self._starting: dict[str, Launch] = {}
+        self._leaving: dict[str, RunningContainer] = {}  # they have ended, and their groups are not gone yet
         self._ending = False
         self._daemon: Channel | None = None
         self._unsaid: deque[Message] = deque()  # for a daemon that is behind with reading
@@ -119,7 +121,7 @@ class Supervisor:
 
     def _check_end(self) -> None:
         """Leave when there is nothing left to do: nobody to serve, or the order to end."""
-        if self._starting or self._containers or (self._by_log and not self._ending):
+        if self._starting or self._containers or self._leaving or (self._by_log and not self._ending):
             return
         if self._ending or self._daemon is None:
             self._loop.stop()
@@ -183,6 +185,9 @@ class Supervisor:
             "attach": self._attach,
             "list": self._list,
         }.get(request["op"])
+        self._perform(operation, request, fds)
+
+    def _perform(self, operation: Callable[[Message, list[int]], Any] | None, request: Message, fds: list[int]) -> None:
         try:
             if operation is None:
                 raise PyrtError(f"the supervisor knows no {request['op']!r}: is it of another version?")
@@ -213,10 +218,11 @@ class Supervisor:
     # --- its orders ---
 
     def _list(self, request: Message, fds: list[int]) -> Message:
-        return {
-            "containers": {c.id: {"pid": c.pid, "started_at": c.started_at} for c in self._containers.values()},
-            "closing": [c.id for c in self._by_log.values() if c.id not in self._containers],
-        }
+        closing: dict[str, list[str]] = {}
+        for container in self._by_log.values():
+            if self._containers.get(container.id) is not container:
+                closing.setdefault(container.id, []).append(container.run)
+        return {"containers": {c.id: c.describe() for c in self._containers.values()}, "closing": closing}
 
     def _signal(self, request: Message, fds: list[int]) -> Message:
         self._get(request).deliver(request["signal"])
@@ -253,7 +259,19 @@ class Supervisor:
 
     def _start(self, request: Message, fds: list[int]) -> None:
         """Begin a start; the reply follows when the program runs, or does not."""
+        if (before := self._leaving.get(request["spec"]["id"])) is None:
+            self._begin(request, fds)
+            return
+        held = fds[:]  # its groups have the name that the new ones get
+        fds.clear()
+        before.when_gone(lambda: self._perform(self._begin, request, held))
+
+    def _begin(self, request: Message, fds: list[int]) -> None:
         spec = LaunchSpec.from_json(request["spec"])
+        if spec.id in self._containers or spec.id in self._starting:
+            raise ConflictError("the container is running already")
+        if self._ending:
+            raise PyrtError("the supervisor is ending")
         log = self._open_log(spec.id, request)
         try:
             launch = self._engines[engine_name(spec.engine)].begin(spec)
@@ -307,6 +325,7 @@ class Supervisor:
             launch,
             log,
             container_id=spec.id,
+            run=request["run"],
             wants_stdin=spec.stdin,
             memory_bytes=spec.limits.memory_bytes,
             reservations=reservations,
@@ -315,11 +334,20 @@ class Supervisor:
         )
         self._containers[spec.id] = container
         self._by_log[log] = container
+        self._record_start(container)
         self._say({"seq": request["seq"], "pid": container.pid, "started_at": container.started_at})
         if client is not None:
-            container.attach(client, raw=request["raw"])
+            container.attach(client, stdin=request["stdin"], raw=request["raw"])
         if request["timeout"]:
             container.limit_time(request["timeout"])
+
+    def _record_start(self, container: RunningContainer) -> None:
+        """Leave word that this run began: a daemon that finds neither it nor its end knows that it was lost."""
+        record = {"run": container.run, "started_at": container.started_at}
+        try:
+            write_atomically(self._root / "containers" / container.id / START_FILE, json.dumps(record).encode())
+        except OSError as error:
+            logger.error("container %s: its start cannot be recorded: %s", container.id, error.strerror)
 
     # --- the containers ---
 
@@ -346,14 +374,20 @@ class Supervisor:
     def _on_recorded(self, container: RunningContainer, record: ExitRecord) -> None:
         # The daemon first: a client that has its exit status finds every later command knowing it.
         self._containers.pop(container.id, None)
-        self._say({"event": "exit", "id": container.id, "record": record})
+        self._leaving[container.id] = container
+        container.when_gone(lambda: self._on_gone(container))
+        self._say({"event": "exit", "id": container.id, "run": container.run, "record": record})
         container.conclude()
         if self._ending:
             self._check_end()
 
+    def _on_gone(self, container: RunningContainer) -> None:
+        del self._leaving[container.id]
+        self._loop.call_later(0 if self._ending else LONELY_S, self._check_end)
+
     def _on_closed(self, container: RunningContainer) -> None:
         self._by_log.pop(container.log, None)
-        self._say({"event": "closed", "id": container.id})
+        self._say({"event": "closed", "id": container.id, "run": container.run})
         self._loop.call_later(0 if self._ending else LONELY_S, self._check_end)
 
 

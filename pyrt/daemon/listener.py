@@ -195,7 +195,7 @@ class Listener:
             connection.setblocking(False)
             peer = _peer(connection)
             if connection.family != socket.AF_UNIX:
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                _tune(connection)
             if context:
                 connection = _behind_tls(connection, context, peer)
             async with asyncio.timeout(self._deadline):
@@ -229,6 +229,14 @@ def _peer(connection: socket.socket) -> str:
     if uid not in (0, os.geteuid()):
         raise ProtocolError(f"user {uid} may not use this daemon (process {pid})")
     return f"process {pid} of user {uid}"
+
+
+def _tune(connection: socket.socket) -> None:
+    """Send at once what is written, and find out within two minutes that a silent peer is not there any more."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4)):
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _send_last(connection: socket.socket, message: bytes) -> None:

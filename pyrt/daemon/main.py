@@ -67,7 +67,7 @@ class DaemonOptions:
 class RuntimeLike(Protocol):
     """What the daemon itself uses of pyrt.container.runtime.Runtime."""
 
-    async def start(self) -> None: ...
+    async def open(self) -> None: ...
     async def close(self) -> None: ...
     def poll_events(self) -> None: ...
 
@@ -136,7 +136,7 @@ class LazyRuntime:
         async with self._starting:
             if self._runtime is None:
                 runtime = self._factory(self._options)
-                await runtime.start()
+                await runtime.open()
                 self._runtime = runtime
         self._runtime.poll_events()
         return self._runtime

@@ -10,6 +10,7 @@ Every step of `begin` has its undo on a stack; a launch that fails leaves no pro
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from pathlib import Path
 from pyrt.core import namespaces
 from pyrt.core._namespaces import lib
 from pyrt.core.namespaces import Plan, Slot, StepError
+from pyrt.engine import overlay
 from pyrt.engine.cgroups import Cgroup, Layout
 from pyrt.engine.launch import Launch, start_error
 from pyrt.engine.spec import LaunchSpec, Root
@@ -160,7 +162,12 @@ def _plumb(spec: LaunchSpec, pid: int) -> None:
     netns_fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         name = f"pyrt{spec.id[:11]}"
-        ret = lib.pyrt_veth_create(name.encode(), spec.network.bridge_index, netns_fd, b"eth0", spec.network.mtu)
+        arguments = (name.encode(), spec.network.bridge_index, netns_fd, b"eth0", spec.network.mtu)
+        ret = lib.pyrt_veth_create(*arguments)
+        if ret == -errno.EEXIST:
+            # Of the container's last run: the kernel takes down a namespace, and the links in it, when it finds time.
+            lib.pyrt_link_delete(name.encode())
+            ret = lib.pyrt_veth_create(*arguments)
     finally:
         os.close(netns_fd)
     if ret < 0:
@@ -172,19 +179,10 @@ def _seccomp_program(path: str) -> bytes:
     return Path(path).read_bytes()
 
 
-def _escape(path: str) -> str:
-    """Overlay's options are separated by commas, lower directories by colons; both may occur in a path."""
-    return path.replace("\\", "\\\\").replace(",", "\\,").replace(":", "\\:")
-
-
 def _add_root(plan: Plan, root: Root) -> None:
-    lower = [_escape(path) for path in root.lower]
-    if root.mask:
-        for path, mode, uid, gid in root.mask:
-            plan.mask(path, mode=mode, uid=uid, gid=gid)
-        lower.insert(0, namespaces.MASK_PATH)
-    options = f"lowerdir={':'.join(lower)},upperdir={_escape(root.upper)},workdir={_escape(root.work)}"
-    plan.overlay(root.directory, options + (",volatile" if root.volatile else ""))
+    for path, mode, uid, gid in root.mask:
+        plan.mask(path, mode=mode, uid=uid, gid=gid)
+    plan.overlay(root.directory, overlay.start_options(root))
     if root.readonly:
         plan.readonly()
 

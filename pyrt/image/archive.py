@@ -121,10 +121,10 @@ def _parse(report: bytes, process: subprocess.Popen[bytes]) -> _Report:
         how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
         raise ImageError(f"the extractor {how} before the archive was unpacked")
     code, entries, size = (int(field) for field in fields[:3])
-    return _Report(code, entries, size, _printable(fields[4], 200), _printable(fields[5], 400))
+    return _Report(code, entries, size, printable(fields[4], 200), printable(fields[5], 400))
 
 
-def _printable(text: bytes, limit: int) -> str:
+def printable(text: bytes, limit: int) -> str:
     """Return what an archive says in a form that cannot move the cursor of whoever reads the message."""
     decoded = text.decode("utf-8", "backslashreplace")
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in decoded)

@@ -183,6 +183,10 @@ class Graph:
             return [Path("/")]
         return [self.layers.get(diff_id).path for diff_id in reversed(image.layers)]
 
+    def size_bytes(self, image: Image) -> int:
+        """Return how many bytes the image's layers hold together, shared ones included."""
+        return sum(map(self.layers.size_bytes, image.layers))
+
 
 def _read(path: Path) -> bytes:
     with open(path, "rb") as file:

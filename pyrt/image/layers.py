@@ -10,6 +10,7 @@ A layer is made in tmp/, put on the disk, and then renamed: under layers/ there 
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import threading
@@ -42,6 +43,7 @@ class LayerStore:
         self._tmp = root / "tmp"
         self._lock = threading.Lock()
         self._pinned: Counter[str] = Counter()
+        self._sizes: dict[str, int] = {}  # of layers, by their diff_id: it says all about the content
         for directory in (self._layers, self._tmp):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.sweep()
@@ -101,6 +103,16 @@ class LayerStore:
         if diff_id not in self:
             raise NotFoundError(f"No such layer: {diff_id[:80]}")
         return Layer(diff_id, self._layers / diff_id / "diff")
+
+    def size_bytes(self, diff_id: str) -> int:
+        """Return how many bytes the files of a layer hold, as counted when it was made; 0 when that is not known."""
+        if diff_id not in self._sizes:
+            try:
+                size = json.loads((self._layers / diff_id / "layer.json").read_bytes())["bytes"]
+            except (OSError, ValueError, KeyError, TypeError):
+                size = 0
+            self._sizes[diff_id] = size if isinstance(size, int) else 0
+        return self._sizes[diff_id]
 
     def all(self) -> list[str]:
         """Return the diff_ids of all layers, sorted."""

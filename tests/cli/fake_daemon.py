@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 class FakeRuntime:
     """Starts, ends, and has no containers."""
 
-    async def start(self) -> None:
+    async def open(self) -> None:
         if reason := os.environ.get("FAKE_RUNTIME_FAULT"):
             raise RuntimeError(reason)
         if "FAKE_RUNTIME_STUCK" in os.environ:

@@ -10,6 +10,7 @@
 #include <linux/keyctl.h>
 #include <netinet/in.h>
 #include <sched.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -158,22 +159,26 @@ static void tty(void)
     result("tiocsti", ioctl(0, TIOCSTI, "x"));
 }
 
-static volatile sig_atomic_t resized;
-static void on_winch(int number) { resized = number; }
+static void on_winch(int number) { (void)number; }
 
 /* Prints every size the terminal takes, until a line arrives on stdin. */
 static void winch(void)
 {
     struct sigaction action = {.sa_handler = on_winch};
-    char line[16];
-    sigaction(SIGWINCH, &action, NULL);
+    struct pollfd input = {.fd = 0, .events = POLLIN};
     struct winsize size = {0};
+    sigset_t blocked, open_to_all;
+
+    sigemptyset(&open_to_all);
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGWINCH);
+    sigprocmask(SIG_BLOCK, &blocked, NULL); /* but for ppoll: none comes between looking and waiting */
+    sigaction(SIGWINCH, &action, NULL);
     do {
-        resized = 0;
         ioctl(0, TIOCGWINSZ, &size);
         printf("size %u %u\n", size.ws_row, size.ws_col);
         fflush(stdout);
-    } while (read(0, line, sizeof line) < 0 && errno == EINTR && resized);
+    } while (ppoll(&input, 1, NULL, &open_to_all) < 0 && errno == EINTR);
 }
 
 /* Prints the number of every signal it gets; SIGTERM ends it with status 15. */

@@ -6,12 +6,14 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
+from tests import rcli_client
 from tests.harness import Pyrt
 from tests.processes import alive, wait_until
 
@@ -52,6 +54,19 @@ def test_a_foreground_run_outlives_the_daemon(pyrt: Pyrt) -> None:
     pyrt.kill_daemon()
     out, _ = command.communicate(b"word\n", timeout=20)
     assert (out, command.returncode) == (b"got word\n", 6)
+
+
+def test_a_client_of_docker_010_outlives_the_daemon(pyrt: Pyrt) -> None:
+    with rcli_client.dial(str(pyrt.run_dir / "pyrt.sock")) as connection:
+        connection.sendall(rcli_client.line(["run", "--name", "raw", "-i", "bb", "cat"]) + b"one\n")
+        assert connection.recv(99) == b"one\n"
+        pyrt.kill_daemon()
+        connection.sendall(b"two\n")
+        assert connection.recv(99) == b"two\n"
+        connection.shutdown(socket.SHUT_WR)
+        assert rcli_client.read_all(connection) == b""
+    assert pyrt.ok("wait", "raw").text == "0"
+    pyrt.ok("rm", "raw")
 
 
 def test_a_daemon_killed_again_and_again(pyrt: Pyrt) -> None:

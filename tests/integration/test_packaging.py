@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 BUILD_SDIST = "import sys; from setuptools import build_meta; print(build_meta.build_sdist(sys.argv[1]))"
 # What is made in a checkout, as .gitignore has it, and what belongs to git alone.
 MADE = ("build", "dist", ".venv", ".bench", "*.egg-info", "__pycache__", "*.so", "*.o", "_libexec", ".*_cache")
-NOT_SHIPPED = (".git", ".gitignore", ".benchmarks", ".hypothesis")
+NOT_SHIPPED = (".git", ".gitattributes", ".gitignore", ".benchmarks", ".hypothesis")
 DEPENDENCIES = ("cffi", "pycparser", "backports.zstd")
 
 

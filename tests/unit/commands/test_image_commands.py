@@ -26,6 +26,8 @@ from tests.unit.image.conftest import fake_unpack
 class FakeSession:
     """What the commands use of a session. `files` are the client's."""
 
+    raw = False
+
     def __init__(self, files: dict[str, list[bytes]] | None = None) -> None:
         self.tty = (False, False, False)
         self.files = files or {}

@@ -33,6 +33,7 @@ RECORD = Record(
     id="a" * 64,
     name="web",
     created_at=1.25,
+    run="5e",
     boot_id="b",
     image_id="c" * 64,
     image_name="bb",
@@ -58,7 +59,7 @@ def test_round_trip() -> None:
 )
 @settings(max_examples=60, deadline=None)
 def test_round_trip_of_anything(config: Config) -> None:
-    record = Record(id="i", name="", created_at=0.0, boot_id="", image_id="", image_name="", config=config)
+    record = Record(id="i", name="", created_at=0.0, image_id="", image_name="", config=config)
     assert Record.load(record.dump()) == record
 
 
@@ -71,7 +72,7 @@ def test_what_is_no_record(data: bytes) -> None:
 
 
 def test_another_schema_is_named() -> None:
-    with pytest.raises(PyrtError, match="has schema 9, and this pyrt knows 1"):
+    with pytest.raises(PyrtError, match="has schema 9, and this pyrt knows 2"):
         Record.load(json.dumps({"schema": 9}).encode())
 
 

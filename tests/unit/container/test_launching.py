@@ -53,7 +53,7 @@ def container(tmp_path: Path) -> Container:
 
 def make_container(root: Path, **options: Any) -> Container:
     config = Config(image="bb", cmd=("true",), **options)
-    record = Record(id="a" * 64, name="", created_at=0.0, boot_id="", image_id="", image_name="bb", config=config)
+    record = Record(id="a" * 64, name="", created_at=0.0, image_id="", image_name="bb", config=config)
     return Container(root / "containers" / record.id, record)
 
 

@@ -11,7 +11,8 @@ import pytest
 from pyrt.container.state import State, Status, load_exit
 from pyrt.errors import ConflictError
 
-RECORD = {"code": 3, "signal": None, "oom": False, "timed_out": False, "finished_at": 1.5}
+RECORD = {"run": "5e", "started_at": 0.5, "code": 3, "signal": None, "oom": False, "timed_out": False}
+RECORD["finished_at"] = 1.5
 
 
 def at(status: Status) -> State:
@@ -30,13 +31,10 @@ def move(state: State, to: Status) -> None:
 
 
 LEGAL = {
-    (Status.CREATED, Status.RUNNING),
-    (Status.CREATED, Status.EXITED),
-    (Status.CREATED, Status.LOST),
+    (Status.STARTING, Status.RUNNING),
+    (Status.STARTING, Status.LOST),
     (Status.RUNNING, Status.EXITED),
     (Status.RUNNING, Status.LOST),
-    (Status.EXITED, Status.RUNNING),
-    (Status.LOST, Status.RUNNING),
 }
 
 
@@ -85,6 +83,7 @@ def test_exit_record() -> None:
 
 WRONG: list[Any] = [
     *(None, 1, "x", [], {}, {**RECORD, "more": 1}, {**RECORD, "code": "3"}, {**RECORD, "code": None}),
+    *({**RECORD, "run": 1}, {**RECORD, "started_at": None}),
     *({**RECORD, "signal": 9}, {**RECORD, "oom": 1}, {**RECORD, "finished_at": "now"}, {**RECORD, "code": True}),
 ]
 

@@ -237,6 +237,30 @@ def test_addresses_that_are_none(text: str) -> None:
         parse_address(text)
 
 
+def test_a_peer_on_tcp_that_is_silent_is_asked_whether_it_is_there() -> None:
+    (listening,) = bind_tcp(TcpAddress("127.0.0.1", 0), tls=False)
+    found = []
+
+    async def main() -> None:
+        async def serve(open_session: OpenSession) -> None:
+            session = open_session(on_disconnect=lambda: None)
+            connection = session.hand_over()
+            found.append(connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+            found.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE))
+            session.close()
+
+        with socket.create_connection(listening.getsockname()) as client:
+            listener = Listener(serve)
+            listener.add(listening)
+            client.send(b'["ps"]\n')
+            client.setblocking(False)
+            assert await asyncio.get_running_loop().sock_recv(client, 1) == b""
+            await listener.close()
+
+    run(main())
+    assert found == [1, 60]
+
+
 CONNECT = """
 import socket, sys
 client = socket.socket(socket.AF_UNIX)

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pyrt.daemon.address import UnixAddress
 from pyrt.daemon.listener import Listener, bind_unix
@@ -58,6 +60,21 @@ NO_LINES = [
 def test_lines_that_are_none(line: bytes) -> None:
     with pytest.raises(ProtocolError, match="^the first line is not"):
         parse_line(line)
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))))
+def test_whatever_json_writes_is_read(argv: list[str]) -> None:
+    assert parse_line(json.dumps(argv).encode() + b"\n") == argv
+    assert parse_line(json.dumps(argv, ensure_ascii=False, indent=1).replace("\n", " ").encode() + b"\n") == argv
+
+
+@given(st.binary() | st.binary().map(lambda data: b"[" + data + b"]"))
+def test_any_bytes_are_a_list_of_strings_or_refused(line: bytes) -> None:
+    try:
+        argv = parse_line(line)
+    except ProtocolError:
+        return
+    assert all(isinstance(word, str) and "\0" not in word for word in argv)
 
 
 Client = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[Any]]

@@ -11,15 +11,17 @@ from pathlib import Path
 import pytest
 
 from pyrt.core import namespaces
-from pyrt.core.namespaces import Plan, StepError
+from pyrt.core.namespaces import MASK_PATH, Plan, StepError
+from pyrt.engine import overlay
 from pyrt.engine.launch import start_error
-from pyrt.engine.native import _escape, make_plan
+from pyrt.engine.native import make_plan
 from pyrt.engine.spec import LaunchSpec, Network, Root, Volume, fields
 from pyrt.errors import NotExecutableError, ProgramNotFoundError, StartError
 
 ROOT = Root(directory="/l", lower=("a/diff", "b/diff"), upper="/c/rw/diff", work="/c/rw/work")
 SPEC = LaunchSpec(id="a" * 64, root=ROOT, argv=("sh", "-c", "true"), env=("A=1",), hostname="web", capabilities=5)
-OVERLAY = "lowerdir=a/diff:b/diff,upperdir=/c/rw/diff,workdir=/c/rw/work"
+PLAIN = "redirect_dir=off,metacopy=off,index=off"
+OVERLAY = f"lowerdir=a/diff:b/diff,upperdir=/c/rw/diff,workdir=/c/rw/work,{PLAIN}"
 
 
 def base(options: str = OVERLAY) -> Plan:
@@ -60,7 +62,7 @@ def test_roots_that_are_read_only_thrown_away_or_masked() -> None:
     root = dataclasses.replace(ROOT, lower=("/",), mask=(("", 0o755, 0, 0), ("var", 0o755, 0, 4), ("var/lib", 0, 0, 0)))
     plan = Plan().hostname("web").argv(SPEC.argv).env(SPEC.env).cwd("/").capabilities(5)
     plan.mask("", mode=0o755).mask("var", mode=0o755, gid=4).mask("var/lib")
-    plan.overlay("/l", f"lowerdir={namespaces.MASK_PATH}:/,upperdir=/c/rw/diff,workdir=/c/rw/work")
+    plan.overlay("/l", f"lowerdir={namespaces.MASK_PATH}:/,upperdir=/c/rw/diff,workdir=/c/rw/work,{PLAIN}")
     assert bytes(make_plan(dataclasses.replace(SPEC, root=root))) == bytes(plan.stdio(stdin=False))
 
 
@@ -74,13 +76,22 @@ def test_no_address_without_a_bridge(mode: str) -> None:
     [("/a b", "/a b"), ("/a,b:c", "/a\\,b\\:c"), ("/a\\", "/a\\\\"), ("/\\,", "/\\\\\\,"), ("", ""), ("/ü", "/ü")],
 )
 def test_escaping_of_overlay_options(path: str, escaped: str) -> None:
-    assert _escape(path) == escaped
+    root = Root(directory="/l", lower=(path,), upper=path, work="/w")
+    assert overlay.view_options(root) == f"lowerdir={escaped}:{escaped}"
+
+
+def test_the_views_of_a_stopped_containers_root() -> None:
+    hidden = dataclasses.replace(ROOT, lower=("/",), mask=(("", 0o755, 0, 0), ("x", 0, 0, 0)), volatile=True)
+    assert overlay.view_options(ROOT) == "lowerdir=/c/rw/diff:a/diff:b/diff"
+    assert overlay.view_options(hidden) == f"lowerdir=/c/rw/diff:{MASK_PATH}:/"
+    assert overlay.below_options(ROOT) == f"lowerdir=a/diff:b/diff:{MASK_PATH}"
+    assert overlay.below_options(hidden) == f"lowerdir={MASK_PATH}:/"
 
 
 def test_odd_directories_are_escaped_in_every_option() -> None:
     root = Root(directory="/l,:", lower=("x,y", "p:q"), upper="/u,", work="/w:")
     plan = bytes(make_plan(dataclasses.replace(SPEC, root=root)))
-    assert b"/l,:\0lowerdir=x\\,y:p\\:q,upperdir=/u\\,,workdir=/w\\:\0" in plan
+    assert b"/l,:\0lowerdir=x\\,y:p\\:q,upperdir=/u\\,,workdir=/w\\:," in plan
 
 
 def test_a_nul_in_an_argument_is_refused() -> None:

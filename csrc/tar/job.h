@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the program does: write an archive of a tree, or say how a container's own layer changes what lies below it.
+ */
+#ifndef PYRT_TAR_JOB_H
+#define PYRT_TAR_JOB_H
+
+#include <stdarg.h>
+
+#include "tar/bytes.h"
+#include "tar/inspect.h"
+#include "tar/links.h"
+#include "tar/output.h"
+#include "tar/walk.h"
+
+#define WARNINGS_MAX 16 /* that are told; the others are counted */
+#define WARNING_NAME_MAX 200
+
+struct job {
+    struct output output;
+    struct walk walk;
+    struct links links;
+    struct object object, other;
+    struct bytes headers;
+    bool layer;              /* overlayfs' marks become an archive's whiteouts */
+    char **targets;    /* borrowed; paths without a leading slash at which pyrt mounts something */
+    size_t target_count;
+    uint64_t entries, bytes; /* done so far */
+    const char *step;        /* after an error: what could not be done */
+    struct bytes warnings;   /* name, NUL, text, NUL, of each that is told */
+    uint64_t warning_count;
+};
+
+/* Something about the current entry that its owner should know. 0 or -ENOMEM. */
+int job_warn(struct job *job, const char *text);
+
+/* An archive of the tree below root_fd (borrowed). 0, or -errno with job->step. */
+int archive_tree(struct job *job, int root_fd);
+
+/*
+ * What the layer new_fd changes of the tree old_fd (both borrowed): a letter (A added, C changed, D deleted), the
+ * path from "/" on, and a NUL, of each. A directory that is gone is told once; what differs and is not told are
+ * the root itself, and what pyrt made to mount something on. 0, or -errno with job->step.
+ */
+int changes_tell(struct job *job, int new_fd, int old_fd);
+
+#endif
