@@ -66,10 +66,12 @@ class Process(ABC):
 
     subject = "process"
 
-    def __init__(self, loop: Loop, child: Child, log: Log, *, wants_stdin: bool) -> None:
+    def __init__(self, loop: Loop, child: Child, log: Log, *, label: str, wants_stdin: bool) -> None:
         self.log = log
+        self.label = label  # how supervisor.log names it
         self._beginning = log.end_offset  # what stands before it is of an earlier run
         self.pid = child.pid
+        self.pidfd = child.pidfd  # the child's, until `conclude`
         self.started_at = time.time()
         self._loop = loop
         self._child = child
@@ -195,6 +197,15 @@ class Process(ABC):
     def resize(self, rows: int, columns: int) -> None:
         if self._terminal_fd >= 0:
             fcntl.ioctl(self._terminal_fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def _hang_up_terminal(self) -> None:
+        """Take its terminal away, if it has one: whoever uses that gets SIGHUP, and reads and writes no more."""
+        if self._terminal_fd < 0 or self._stdin is None:
+            return
+        self.log.close_streams()
+        self._stdin.close()
+        os.close(self._terminal_fd)
+        self._terminal_fd = -1
 
     def _redraw(self) -> None:
         """Have a full-screen program show itself to somebody new: it does when its terminal's size has changed."""

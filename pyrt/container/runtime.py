@@ -16,11 +16,12 @@ import socket
 from collections.abc import Coroutine
 from pathlib import Path
 
-from pyrt.container import adoption, creation, ending, starting
+from pyrt.container import adoption, creation, ending, executing, starting
 from pyrt.container.channel import Message
 from pyrt.container.config import Config
 from pyrt.container.container import Container
 from pyrt.container.events import Events
+from pyrt.container.executing import Program
 from pyrt.container.starting import Viewer
 from pyrt.container.state import State
 from pyrt.container.store import ContainerStore
@@ -293,6 +294,10 @@ class Runtime:
         except NotFoundError:  # it has ended; the event is on its way
             raise ConflictError(f"container {container.label} is not running") from None
         self.events.tell(container, "attach")
+
+    async def execute(self, container: Container, program: Program, viewer: Viewer) -> None:
+        """Start one more program in a running container; returns when it runs, and `viewer` sees it."""
+        await asyncio.shield(executing.execute(self, container, program, viewer))
 
     # --- its network ---
 

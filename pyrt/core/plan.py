@@ -23,8 +23,9 @@ def _string(text: str | bytes) -> bytes:
 class Plan:
     """A container's plan, built record by record; each method returns the plan itself.
 
-    A plan needs a root (`overlay` or `rootfs`) or a container to `join`, `argv` and `env`; the order of the calls does not matter, except that
-    volumes are mounted in the order they were added. Texts are passed on as the file system's encoding has them.
+    A plan needs `argv`, `env`, and a root (`overlay` or `rootfs`) or a container to `join`; the order of the calls does
+    not matter, except that volumes are mounted in the order they were added. Texts are passed on as the file system's
+    encoding has them.
     """
 
     __slots__ = ("_data",)
@@ -120,7 +121,7 @@ class Plan:
         return self._add(lib.PYRT_PLAN_ARGV, b"".join(map(_string, arguments)))
 
     def join(self, groups: Iterable[str] = ()) -> Plan:
-        """Enter a container that runs (pyrt.core.joining). `groups`: files that take the pid, such as a cgroup.procs."""
+        """Enter a container that runs (pyrt.core.joining). `groups`: files that take the pid, such as cgroup.procs."""
         return self._add(lib.PYRT_PLAN_JOIN, b"".join(map(_string, groups)))
 
 

@@ -107,6 +107,11 @@ class Cgroup:
         if result < 0:
             raise cgroup_plan.failure(self._join, failed[0], -result)
 
+    @property
+    def pid_files(self) -> list[str]:
+        """The files a process writes itself into to join."""
+        return [os.fsdecode(record[1:]) for record in self._join.split(b"\0") if record]
+
     def clone_fd(self) -> int | None:
         """Return a new descriptor of the v2 group for CLONE_INTO_CGROUP, or None where joining is still needed."""
         if self._layout.v2 is None or self._join.count(b"\0") != 1:

@@ -7,7 +7,9 @@ spec, the reports of pyrt-init, the descriptors, the exit status.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 from typing import Protocol
 
 from pyrt.core.namespaces import StepError
@@ -70,6 +72,30 @@ class Engine(Protocol):
 
     def begin(self, spec: LaunchSpec) -> Launch:
         """Begin a start; blocks for the kernel's work only. Raises StartError; nothing is left then."""
+
+
+class HasStreams(Protocol):
+    stdin_fd: int
+    stdout_fd: int
+    stderr_fd: int
+
+
+def open_pipes(
+    streams: HasStreams, undo: contextlib.ExitStack, borrowed: contextlib.ExitStack, *, stdin: bool
+) -> list[int]:
+    """Make pipes: the parent's ends become fields of `streams`, the others are returned, in the order of a plan.
+
+    The parent's are closed by `undo`, the others by `borrowed`.
+    """
+    theirs = []
+    for name in ("stdin_fd", "stdout_fd", "stderr_fd") if stdin else ("stdout_fd", "stderr_fd"):
+        read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+        mine, other = (write_fd, read_fd) if name == "stdin_fd" else (read_fd, write_fd)
+        undo.callback(os.close, mine)
+        borrowed.callback(os.close, other)
+        setattr(streams, name, mine)
+        theirs.append(other)
+    return theirs
 
 
 def engine_name(text: str) -> str:

@@ -20,7 +20,7 @@ from pyrt.core._namespaces import lib
 from pyrt.core.namespaces import Plan, Slot, StepError
 from pyrt.engine import overlay
 from pyrt.engine.cgroups import Cgroup, Layout
-from pyrt.engine.launch import Launch, start_error
+from pyrt.engine.launch import Launch, open_pipes, start_error
 from pyrt.engine.spec import LaunchSpec, Root
 from pyrt.errors import StartError
 
@@ -142,18 +142,8 @@ class NativeEngine:
 
     def _go(self, spec: LaunchSpec, launch: NativeLaunch, undo: contextlib.ExitStack) -> None:
         plan = make_plan(spec)
-        theirs: list[int] = []
         with contextlib.ExitStack() as borrowed:
-            if not spec.tty:
-                for name in ("stdin_fd", "stdout_fd", "stderr_fd"):
-                    if name == "stdin_fd" and not spec.stdin:
-                        continue
-                    read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
-                    mine, other = (write_fd, read_fd) if name == "stdin_fd" else (read_fd, write_fd)
-                    undo.callback(os.close, mine)
-                    borrowed.callback(os.close, other)
-                    setattr(launch, name, mine)
-                    theirs.append(other)
+            theirs = [] if spec.tty else open_pipes(launch, undo, borrowed, stdin=spec.stdin)
             launch.slot.go(plan, theirs)
 
 
@@ -175,7 +165,7 @@ def _plumb(spec: LaunchSpec, pid: int) -> None:
 
 
 @lru_cache(maxsize=32)
-def _seccomp_program(path: str) -> bytes:
+def seccomp_program(path: str) -> bytes:
     return Path(path).read_bytes()
 
 
@@ -202,5 +192,5 @@ def make_plan(spec: LaunchSpec) -> Plan:
     if spec.no_new_privileges:
         plan.no_new_privileges()
     if spec.seccomp_path:
-        plan.seccomp(_seccomp_program(spec.seccomp_path))
+        plan.seccomp(seccomp_program(spec.seccomp_path))
     return plan.terminal(spec.rows, spec.columns) if spec.tty else plan.stdio(stdin=spec.stdin)

@@ -106,7 +106,10 @@ def test_only_its_standard_descriptors(container: Slot) -> None:
     assert lines[0] == "0 /dev/null" and all(line.split()[1].startswith("pipe:") for line in lines[1:])
 
 
-@pytest.mark.parametrize(("code", "status"), [("exit 0", 0), ("exit 255", 255), ("kill -9 $$", -9), ("kill -15 $$", -15)])
+STATUSES = [("exit 0", 0), ("exit 255", 255), ("kill -9 $$", -9), ("kill -15 $$", -15)]
+
+
+@pytest.mark.parametrize(("code", "status"), STATUSES)
 def test_statuses(container: Slot, code: str, status: int) -> None:
     assert join(container, shell(code)).status == status
 
@@ -144,7 +147,8 @@ def test_ways_out_through_a_descriptor(container: Slot, word: str) -> None:
 def test_a_directory_that_is_gone(container: Slot) -> None:
     assert fails(container, base("true").cwd("/dev/shm/nosuch")).errno == errno.ENOENT
     with Joining() as joining:
-        joining.go(container.pidfd, shell("mkdir /dev/shm/gone; cd /dev/shm/gone; rmdir ../gone; sleep 99").join().no_stdio())
+        leave = "mkdir /dev/shm/gone; cd /dev/shm/gone; rmdir ../gone; sleep 99"
+        joining.go(container.pidfd, shell(leave).join().no_stdio())
         pid, pidfd = joining.start()
     inside = next(line.split()[-1] for line in Path(f"/proc/{pid}/status").read_text().splitlines() if "NSpid" in line)
     wait_until(lambda: os.readlink(f"/proc/{pid}/cwd").endswith("(deleted)"), what="a directory that is gone")
