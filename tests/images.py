@@ -37,6 +37,18 @@ def link(path: str, target: str) -> tuple[tarfile.TarInfo, bytes]:
     return member, b""
 
 
+def hardlink(path: str, target: str) -> tuple[tarfile.TarInfo, bytes]:
+    """A hard link, to an entry before it, as a member."""
+    member = tarfile.TarInfo(path)
+    member.type, member.linkname = tarfile.LNKTYPE, target
+    return member, b""
+
+
+def directory(path: str, *, mode: int = 0o755) -> tuple[tarfile.TarInfo, bytes]:
+    """A directory as a member."""
+    return node(path, tarfile.DIRTYPE, mode=mode)
+
+
 def node(path: str, kind: bytes, *, mode: int = 0o755) -> tuple[tarfile.TarInfo, bytes]:
     """An entry without content of one of tarfile's types: tarfile.FIFOTYPE, tarfile.DIRTYPE."""
     member = tarfile.TarInfo(path)

@@ -87,10 +87,32 @@ void make_root(const struct plan *plan)
         fail("root", errno, "pivot_root");
 }
 
+/*
+ * A place made for a mount is not the container's doing, so it leaves no trace in the time of the directory it is in:
+ * make it between these two.
+ */
+static struct timespec time_of(int directory_fd)
+{
+    struct stat status;
+
+    return fstat(directory_fd, &status) < 0 ? (struct timespec){.tv_nsec = UTIME_OMIT} : status.st_mtim;
+}
+
+static void put_back_time(int directory_fd, struct timespec time)
+{
+    struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, time};
+
+    if (utimensat(directory_fd, ".", times, 0) < 0)
+        return; /* on a root that is read-only nothing was made either */
+}
+
 /* The kernel's own file systems only ever go onto ordinary directories (CVE-2019-19921 and its kin). */
 static void attach(int root_fd, const char *name, int mount_fd)
 {
-    if (mkdirat(root_fd, name, 0755) < 0 && errno != EEXIST)
+    struct timespec time = time_of(root_fd);
+    if (mkdirat(root_fd, name, 0755) == 0)
+        put_back_time(root_fd, time);
+    else if (errno != EEXIST)
         fail_path("root", errno, "make /", name);
     int target = sys_openat2(root_fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
                              RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV);
@@ -123,7 +145,9 @@ static int make_parents(int root_fd, const char *path)
             }
             if (parent < 0)
                 return parent;
+            struct timespec time = time_of(parent);
             int ret = mkdirat(parent, last + 1, 0755) < 0 && errno != EEXIST ? -errno : 0;
+            put_back_time(parent, time);
             if (parent != root_fd)
                 close(parent);
             if (ret < 0)
@@ -162,6 +186,7 @@ static int open_target(int root_fd, const char *path, int directory)
     int parent = sys_openat2(root_fd, *parent_path ? parent_path : "/", O_PATH | O_DIRECTORY | O_CLOEXEC, IN_ROOT);
     if (parent < 0)
         return parent;
+    struct timespec time = time_of(parent);
     for (int attempt = 0; attempt < 2; attempt++) {
         if (directory)
             ret = mkdirat(parent, name, 0755) < 0 ? -errno : 0;
@@ -170,6 +195,7 @@ static int open_target(int root_fd, const char *path, int directory)
         if (ret != -EEXIST || unlinkat(parent, name, 0) < 0)
             break; /* it exists and yet was not found: a link that leads nowhere, which gives way */
     }
+    put_back_time(parent, time);
     target = ret < 0 ? ret : sys_openat2(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, RESOLVE_BENEATH);
     close(parent);
     return target;

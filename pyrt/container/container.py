@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 from pathlib import Path
 
 from pyrt.container.config import Record
@@ -60,13 +61,22 @@ class Container:
         """Return how much the files hold that the container has made or changed in its root; blocks."""
         return tree_bytes(self.directory / "rw" / "diff")
 
-    def make_directories(self) -> None:
-        """Make the container's own layer. Raises OSError; what was made is the caller's to remove."""
+    def make_directories(self, below: Path) -> None:
+        """Make the container's own layer; its root is as that of the layer below it.
+
+        Raises OSError; what was made is the caller's to remove.
+        """
         own = os.fspath(self.directory)
         for name in ("", "/rw", "/rw/work"):
             os.mkdir(own + name, 0o700)
-        os.mkdir(own + "/rw/diff")
-        os.chmod(own + "/rw/diff", 0o755)  # it becomes the container's /, whatever the umask
+        diff = own + "/rw/diff"
+        os.mkdir(diff)
+        # It becomes the container's /: of a directory that several layers have, overlayfs shows the topmost. Everybody
+        # may always enter it: archives made of a temporary directory say otherwise, and do not mean it.
+        status = os.stat(below)
+        os.chown(diff, status.st_uid, status.st_gid)
+        os.chmod(diff, stat.S_IMODE(status.st_mode) | 0o755)
+        os.utime(diff, ns=(status.st_atime_ns, status.st_mtime_ns))
 
     async def save(self, *, durable: bool = False) -> None:
         """Write config.json; `durable`: it, its directory and the entry that leads there are on the disk on return.

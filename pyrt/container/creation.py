@@ -62,16 +62,17 @@ async def _make(runtime: Runtime, config: Config, name: str, *, kept: bool) -> C
         config=config,
         kept=kept,
     )
+    below = runtime.graph.lower_dirs(image)[0]
     container = runtime.store.add(record)  # before the next await: a name is given once, and its image stays
     runtime.events.tell(container, "create")
     try:
         if kept:
-            container.make_directories()
+            container.make_directories(below)
             await container.save(durable=True)
         else:
             container.begin(starting.new_run())
             starting.prepare(runtime, container)
-            container.make_directories()
+            container.make_directories(below)
             await container.save()
     except BaseException:
         if container.state.starting:

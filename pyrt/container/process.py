@@ -219,13 +219,16 @@ class Process(ABC):
         if self._record is not None:
             return
         try:
-            self._child.signal(self._signal_for(number))
+            self._send(self._signal_for(number))
         except (ProcessLookupError, FileNotFoundError):
             pass  # it has ended; its pidfd is about to say so
 
     def _signal_for(self, number: int) -> int:
         """Return the signal that has the effect which `number` has on an ordinary process."""
         return number
+
+    def _send(self, number: int) -> None:
+        self._child.signal(number)
 
     def stop(self, number: int, grace_s: float) -> None:
         """Ask it to end, and end it when it has not within grace_s."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pyrt.container.freezer import Freezer
 from pyrt.container.loop import Loop
 from pyrt.container.process import ExitRecord, Process
 from pyrt.container.signals import ends_by_default
@@ -45,12 +46,14 @@ class RunningContainer(Process):
         reservations: list[int],
         on_exit: Callable[[RunningContainer, ExitRecord], None],
         on_closed: Callable[[RunningContainer], None],
+        on_paused: Callable[[RunningContainer, bool], None],
     ) -> None:
         super().__init__(loop, launch, log, label=f"container {spec.id}", wants_stdin=spec.stdin)
         self.id = spec.id
         self.run = run
         self.spec = spec
         self.cgroup = launch.cgroup
+        self.freezer = Freezer(loop, launch.cgroup, lambda paused: on_paused(self, paused))
         self._reservations = reservations  # owned: bound sockets that keep the container's public ports
         self._exit_callback = on_exit
         self._closed_callback = on_closed
@@ -65,9 +68,16 @@ class RunningContainer(Process):
         status, syscall = (Path(f"/proc/{self.pid}/{name}").read_text("latin-1") for name in ("status", "syscall"))
         return signal.SIGKILL if ends_by_default(number, status, syscall) else number
 
+    def _send(self, number: int) -> None:
+        super()._send(number)
+        if number == signal.SIGKILL:
+            self.freezer.thaw()  # the freezer of cgroup v1 keeps a process even from that
+        elif number == signal.SIGTERM and self.freezer.paused:
+            self.freezer.unpause()  # what is to end must be able to act on it
+
     def describe(self) -> dict[str, Any]:
         """What a daemon that finds it needs to know."""
-        return {"run": self.run, "pid": self.pid, "started_at": self.started_at, "paused": False}
+        return {"run": self.run, "pid": self.pid, "started_at": self.started_at, "paused": self.freezer.paused}
 
     @property
     def ending(self) -> bool:
@@ -89,6 +99,7 @@ class RunningContainer(Process):
             self.deliver(signal.SIGKILL)
 
     def _describe_end(self, status: int) -> ExitRecord:
+        self.freezer.end()
         oom = self._ran_out_of_memory()
         if oom:
             self.log.notice(f"out of memory: the limit is {self.spec.limits.memory_bytes} bytes\n".encode())

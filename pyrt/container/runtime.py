@@ -14,9 +14,10 @@ import logging
 import os
 import socket
 from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-from pyrt.container import adoption, creation, ending, executing, starting
+from pyrt.container import adoption, creation, ending, executing, pausing, starting
 from pyrt.container.channel import Message
 from pyrt.container.config import Config
 from pyrt.container.container import Container
@@ -206,6 +207,8 @@ class Runtime:
         state = container.state
         if message["event"] == "closed":
             state.closed.set()
+        elif message["event"] == "paused":
+            state.paused = message["paused"]
         elif state.running:
             self.finish(container, message["record"])
         elif state.starting:  # the reply to its start came with it and has not been looked at yet
@@ -235,6 +238,20 @@ class Runtime:
         await asyncio.to_thread(ending.wait_for_processes, pids)
         await self.supervision.restart()
         await adoption.reconcile(self)
+
+    # --- standing still ---
+
+    async def pause(self, container: Container) -> None:
+        """Stop every process of a running container where it is. Raises ConflictError when it is paused already."""
+        await pausing.pause(self, container)
+
+    async def unpause(self, container: Container) -> None:
+        """Let a paused container go on. Raises ConflictError when it is not paused."""
+        await pausing.unpause(self, container)
+
+    def frozen(self, container: Container) -> AbstractAsyncContextManager[None]:
+        """Return a context in which a container's processes stand still; one that does not run is left alone."""
+        return pausing.frozen(self, container)
 
     # --- ending and removing ---
 

@@ -156,6 +156,8 @@ class Supervisor:
             self._daemon.close()
             self._daemon = None
             self._unsaid.clear()
+            for container in list(self._containers.values()):
+                container.freezer.release_all()  # who was reading its files does not any more
         self._loop.call_later(LONELY_S, self._check_end)
 
     def _say(self, message: Message) -> None:
@@ -198,6 +200,10 @@ class Supervisor:
             "follow": self._follow,
             "attach": self._attach,
             "exec": self._exec,
+            "pause": self._pause,
+            "unpause": self._unpause,
+            "hold": self._hold,
+            "release": self._release,
             "list": self._list,
         }.get(request["op"])
         self._perform(operation, request, fds)
@@ -275,7 +281,33 @@ class Supervisor:
         return {}
 
     def _exec(self, request: Message, fds: list[int]) -> None:
-        self._executions.begin(request, self._get(request), fds)
+        """Begin an execution; the reply follows when the program runs, or does not."""
+        container = self._get(request)
+        if container.freezer.paused:
+            raise PyrtError("the container is paused: unpause it first")
+        self._executions.begin(request, container, fds)
+
+    def _pause(self, request: Message, fds: list[int]) -> None:
+        self._get(request).freezer.pause(lambda error: self._answer(request, error))
+
+    def _unpause(self, request: Message, fds: list[int]) -> Message:
+        self._get(request).freezer.unpause()
+        return {}
+
+    def _hold(self, request: Message, fds: list[int]) -> None:
+        self._get(request).freezer.hold(request["holder"], lambda error: self._answer(request, error))
+
+    def _release(self, request: Message, fds: list[int]) -> Message:
+        if container := self._containers.get(request["id"]):
+            container.freezer.release(request["holder"])
+        return {}
+
+    def _answer(self, request: Message, error: PyrtError | None) -> None:
+        """Answer a request that could not be answered at once."""
+        if error is None:
+            self._say({"seq": request["seq"]})
+        else:
+            self._refuse(request, error)
 
     def _start(self, request: Message, fds: list[int]) -> None:
         """Begin a start; the reply follows when the program runs, or does not."""
@@ -349,6 +381,7 @@ class Supervisor:
             reservations=reservations,
             on_exit=self._on_exit if not request["ephemeral"] else self._on_ephemeral_exit,
             on_closed=self._on_closed,
+            on_paused=self._on_paused,
         )
         self._containers[spec.id] = container
         self._by_log[log] = container
@@ -398,6 +431,9 @@ class Supervisor:
         container.conclude()
         if self._ending:
             self._check_end()
+
+    def _on_paused(self, container: RunningContainer, paused: bool) -> None:
+        self._say({"event": "paused", "id": container.id, "run": container.run, "paused": paused})
 
     def _on_gone(self, container: RunningContainer) -> None:
         del self._leaving[container.id]

@@ -25,6 +25,7 @@ __all__ = ["Cgroup", "Layout", "Limits", "Usage", "check"]
 
 _DEADLINE_S = 5.0  # how long freezing and killing may take before that is an error
 _NO_LIMITS = Limits()
+_NO_FREEZER = "this machine cannot freeze containers: there is no freezer cgroup controller"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,13 +152,28 @@ class Cgroup:
             elif "freezer" in self._layout.groups:
                 frozen = self._freeze_v1(timeout_s)
             else:
-                raise PyrtError("this machine cannot freeze containers: there is no freezer cgroup controller")
+                raise PyrtError(_NO_FREEZER)
         except BaseException:
             self.thaw()
             raise
         if not frozen:
             self.thaw()  # a half-frozen container is worse than a running one
             raise PyrtError(f"container {self.id[:16]} could not be frozen within {timeout_s:g} s")
+
+    def try_freeze(self) -> bool:
+        """Ask the kernel to stop every process of the container; True when it has. To be called again until then.
+
+        Does not wait. Raises PyrtError where nothing can be frozen. `thaw` undoes it, half done or done.
+        """
+        if self._layout.freeze:
+            self._write(f"{self._layout.v2}/{self.id}/cgroup.freeze", "1")
+            return _field(self._read(f"{self._layout.v2}/{self.id}/cgroup.events"), "frozen") == 1
+        if "freezer" not in self._layout.groups:
+            raise PyrtError(_NO_FREEZER)
+        state = f"{self._layout.groups['freezer']}/{self.id}/freezer.state"
+        # Written again each time: a process that forked while the first write ran may have slipped through.
+        self._write(state, "FROZEN")
+        return (self._read(state) or "").strip() == "FROZEN"
 
     def _freeze_v2(self, timeout_s: float) -> bool:
         group = f"{self._layout.v2}/{self.id}"
@@ -175,16 +191,12 @@ class Cgroup:
         return True
 
     def _freeze_v1(self, timeout_s: float) -> bool:
-        state = f"{self._layout.groups['freezer']}/{self.id}/freezer.state"
         deadline = time.monotonic() + timeout_s
-        while True:
-            # Written again each time: a process that forked while the first write ran may have slipped through.
-            self._write(state, "FROZEN")
-            if (self._read(state) or "").strip() == "FROZEN":
-                return True
+        while not self.try_freeze():
             if time.monotonic() >= deadline:
                 return False
             time.sleep(0.001)
+        return True
 
     def thaw(self) -> None:
         """Let a frozen container go on. Does nothing to one that is not frozen, or gone."""

@@ -20,8 +20,11 @@ def start_options(root: Root) -> str:
 
 
 def view_options(root: Root) -> str:
-    """The same root to be read only: its own layer is just the topmost one, and is not claimed."""
-    return _lower(root, above=[root.upper])
+    """The same root for one who only reads: its own layer is just the topmost one, and is not claimed.
+
+    Above the host's root that is not possible: it lies within, and two lower directories must not contain each other.
+    """
+    return start_options(root) if root.mask else _lower(root, above=[root.upper])
 
 
 def below_options(root: Root) -> str:

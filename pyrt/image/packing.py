@@ -7,6 +7,7 @@ large tree nothing passes through this process unless somebody here wants to see
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import subprocess
@@ -74,6 +75,17 @@ class Packing:
     def kill(self) -> None:
         """Make it end; `result` then says so. From any thread."""
         self._process.kill()
+
+    async def ended(self) -> Packed:
+        """As `result`, without holding up the event loop, nor a thread: whoever reads the archive may be slow."""
+        loop = asyncio.get_running_loop()
+        reported = asyncio.Event()
+        loop.add_reader(self._report, reported.set)
+        try:
+            await reported.wait()
+        finally:
+            loop.remove_reader(self._report)
+        return self.result()  # its last words have come: it has no more to do
 
     def result(self) -> Packed:
         """Wait until it has ended. Raises ImageError for what it could not do, ReaderGoneError as one kind of it."""

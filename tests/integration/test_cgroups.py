@@ -120,6 +120,19 @@ def test_freeze_and_thaw(layout):
         assert eventually(lambda: cpu_ticks(process.pid) > before + 1)
 
 
+def test_freezing_without_waiting(layout):
+    """As the supervisor does it; SIGKILL counts from the thaw on, on every kind of freezer."""
+    with Cgroup.create(layout, "steps") as cgroup, child(cgroup, "while True: pass") as process:
+        assert eventually(lambda: cpu_ticks(process.pid) > 2)
+        assert eventually(cgroup.try_freeze)
+        before = cpu_ticks(process.pid)
+        time.sleep(0.1)
+        assert cpu_ticks(process.pid) == before and cgroup.try_freeze(), "asking again changes nothing"
+        process.kill()
+        cgroup.thaw()
+        assert process.wait() == -9
+
+
 def test_kill_reaches_every_process_frozen_or_not(layout):
     code = "import os, time\nfor _ in range(5): os.fork()\nprint(1, flush=True); time.sleep(60)"
     with Cgroup.create(layout, "many") as cgroup, child(cgroup, code) as process:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import json
 import re
 import select
 import socket
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+import pyrt as package
 from pyrt.daemon.dispatch import commands
 from tests import rcli_client
 from tests.cli.test_tls import free_port
@@ -273,6 +275,46 @@ def test_logs(docker: Docker) -> None:
     wait_until(lambda: docker.lines("logs", name) == ["one", "two"], what="its log")
     docker("kill", name)
     assert docker.lines("logs", name) == ["one", "two"], "one that has ended"
+
+
+def test_info(docker: Docker, local: Docker) -> None:
+    counts = docker.lines("info")[:3]
+    assert counts[:2] == ["containers: 0", f"version: {package.__version__}"]
+    assert re.fullmatch(r"images: [1-9]\d*", counts[2])
+    docker.detached("bb", "true")
+    assert docker.lines("info")[0] == "containers: 1" and local.lines("info")[0] == "containers: 1"
+
+
+def test_inspect(either: Docker) -> None:
+    name = either.detached("-e", "A=1", "bb", "sleep", "1000")
+    text = either.text("inspect", name)
+    described = json.loads(text)
+    assert described["Id"] == name and text.startswith('{\n    "')
+    (image,) = {line.split()[2] for line in either.lines("images", "bb")[1:]}
+    assert json.loads(either.text("inspect", "bb"))["id"].startswith(image)
+    assert either("inspect", "nosuch") == b"", "0.1.0 said nothing of what there is not"
+    either("kill", name)
+
+
+def test_port(docker: Docker) -> None:
+    name = docker.detached("-p", "4444", "-p", "5555", "bb", "sleep", "1000")
+    ports = [docker.text("port", name, private) for private in ("4444", "5555")]
+    assert all(49153 <= int(public) <= 65535 for public in ports) and ports[0] != ports[1]
+    assert docker("port", name, "99") == f"Error: No private port '99' allocated on {name}\n".encode()
+    docker("kill", name)
+
+
+def test_tag_and_history(docker: Docker) -> None:
+    assert docker("tag", "bb", "other", "v1") == b""
+    try:
+        header, row = docker.lines("history", "other:v1")
+        assert re.split(r" {2,}", header) == ["ID", "CREATED", "CREATED BY"]
+        (identifier,) = docker.lines("images", "-q", "other")
+        assert row.split()[0] == identifier and " ago" in row and row.endswith("pyrt import")
+        assert docker("tag", "bb", "a:b", "v1").startswith(b"Error: Illegal repository name: a:b")
+        assert docker("tag", "bb", "other", "a/b").startswith(b"Error: Illegal tag name: a/b")
+    finally:
+        assert docker("rmi", "other:v1") == b""
 
 
 def test_following_a_log(docker: Docker) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import signal
 import socket
+import ssl
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import IO
 
 import pytest
 
+from tests import rcli_client
 from tests.cli.test_tls import Certificates, certificates, free_port
 from tests.harness import Pyrt
 from tests.processes import wait_gone, wait_until
@@ -149,6 +151,18 @@ def test_a_client_that_goes_away_is_noticed(pyrt: Pyrt, over_tcp: list[str]) -> 
     command.wait(timeout=20)
     assert pyrt.status_of("alone").startswith("Up")
     pyrt.ok("rm", "-f", "alone")
+
+
+def test_docker_010_behind_tls(listen: Listen, certificates: Certificates, probe: Path) -> None:
+    """Its client knows none, but something in front of it may. The end of input is a half-close of the TCP below."""
+    host, _, port = listen(*certificates.options("daemon")).removeprefix("tcp://").rpartition(":")
+    context = ssl.create_default_context(cafile=certificates.directory / "ca.crt")
+    context.load_cert_chain(certificates.directory / "user.crt", certificates.directory / "user.key")
+    data = emitted(probe, 10_000, 3)
+    with context.wrap_socket(socket.create_connection((host, int(port)), timeout=20), server_hostname=host) as secured:
+        secured.sendall(rcli_client.line(["run", "--rm", "-i", "bb", "cat"]) + data)
+        socket.socket.shutdown(secured, socket.SHUT_WR)  # SSLSocket's own would end the decryption too
+        assert rcli_client.read_all(secured) == data
 
 
 def test_who_cannot_prove_who_they_are_gets_nothing(pyrt: Pyrt, listen: Listen, certificates: Certificates) -> None:
