@@ -197,6 +197,11 @@ close_sockets:
     return ret;
 }
 
+int pyrt_adopt_orphans(void)
+{
+    return sys_result(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0));
+}
+
 int pyrt_launch_go(int socket, const uint8_t *plan, size_t size, const int *fds, int fd_count)
 {
     union {

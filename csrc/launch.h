@@ -27,6 +27,9 @@ int pyrt_seal_program(int fd, const char *name);
  */
 int pyrt_launch(int init_fd, uint64_t namespaces, unsigned init_flags, int cgroup_fd, int netns_fd, struct pyrt_slot *slot);
 
+/* Makes this process the parent of its descendants' orphans, for good. Returns 0 or -errno. */
+int pyrt_adopt_orphans(void);
+
 /* Sends a plan and the descriptors that belong to it (borrowed). Blocks while the init has not read it. 0 or -errno. */
 int pyrt_launch_go(int socket, const uint8_t *plan, size_t size, const int *fds, int fd_count);
 

@@ -198,6 +198,20 @@ int pyrt_configure_interface(const char *name, uint32_t address_be, int prefix_l
     return error;
 }
 
+int pyrt_link_settle(const char *name)
+{
+    int error = pyrt_nl_check_name(name);
+    int fd = error ? error : pyrt_nl_open();
+
+    if (fd < 0)
+        return fd;
+    error = pyrt_nl_index(fd, name);
+    if (error > 0)
+        settle(fd, name);
+    close(fd);
+    return error < 0 ? error : 0;
+}
+
 int pyrt_disable_ipv6(int sysctl_dirfd, const char *name)
 {
     static const char before[] = "net/ipv6/conf/", after[] = "/disable_ipv6";

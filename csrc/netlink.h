@@ -38,6 +38,9 @@ int pyrt_configure_interface(const char *name, uint32_t address_be, int prefix_l
  */
 int pyrt_disable_ipv6(int sysctl_dirfd, const char *name);
 
+/* Finishes a carrier change of this interface that the kernel has queued: it can send as soon as this returns. */
+int pyrt_link_settle(const char *name);
+
 /* Removes an interface (a veth: both ends). Costs 17 ms: for undoing a failed start only. */
 int pyrt_link_delete(const char *name);
 

@@ -41,6 +41,8 @@ enum pyrt_init_flag {
     PYRT_INIT_HOST_NETWORK = 2, /* the network namespace is not the container's own */
     PYRT_INIT_CGROUP2 = 4,      /* show the container's own group, read-only, at /sys/fs/cgroup */
     PYRT_INIT_JOIN = 8,         /* nothing is made: the plan names a container that runs */
+    PYRT_INIT_BEFORE_LXC = 64,  /* becomes lxc-start; only its mount namespace is new (csrc/init/lxc.c) */
+    PYRT_INIT_AFTER_LXC = 128,  /* started by lxc-start, which has made namespaces, root, /proc, /sys and /dev */
 };
 
 enum pyrt_plan_op {
@@ -79,7 +81,7 @@ struct pyrt_plan_mask {
 };
 
 enum pyrt_report_kind {
-    PYRT_REPORT_PARKED = 1,
+    PYRT_REPORT_PARKED = 1,   /* carries its pidfd, if it was started by lxc-start */
     PYRT_REPORT_TERMINAL = 2, /* carries the master's descriptor */
     PYRT_REPORT_EXECUTING = 3,
     PYRT_REPORT_FAILED = 4,

@@ -46,6 +46,17 @@ def _replace(path: Path, data: bytes, mode: int, *, sync: bool) -> None:
         raise
 
 
+def set_aside(path: Path) -> Path:
+    """Rename what cannot be read, so that another can take its place: to NAME.damaged, or NAME.damaged.2 and so on."""
+    number, target = 1, path.with_name(f"{path.name}.damaged")
+    while os.path.lexists(target):
+        number += 1
+        target = path.with_name(f"{path.name}.damaged.{number}")
+    os.rename(path, target)
+    sync_directory(path.parent)
+    return target
+
+
 def sync_directory(path: Path) -> None:
     """Put a directory's entries on the disk: what was made, renamed and removed in it."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

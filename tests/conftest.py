@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Generator, Iterator
@@ -24,6 +25,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("root"):
                 item.add_marker(pytest.mark.skip(reason="needs root"))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests marked `both_engines` run once with each engine."""
+    if "pyrt" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_engines"):
+        refused = metafunc.definition.get_closest_marker("lxc_cannot")
+        marks = [pytest.mark.skip(reason=f"lxc cannot: {refused.args[0]}")] if refused else []
+        metafunc.parametrize("engine", ["native", pytest.param("lxc", marks=marks)])
 
 
 @pytest.hookimpl(wrapper=True)
@@ -54,28 +63,60 @@ def bb_tar(probe: Path) -> bytes:
     return with_files(busybox_tar(), {"bin/probe": (probe.read_bytes(), 0o755)})
 
 
+class Instances:
+    """One instance of pyrt per engine for the whole run, started by the first test that asks for it."""
+
+    def __init__(self, bb_tar: bytes) -> None:
+        self._bb_tar = bb_tar
+        self._by_engine: dict[str, Pyrt] = {}
+
+    def get(self, engine: str) -> Pyrt:
+        if engine not in self._by_engine:
+            instance = start_instance(_unbuilt, engine=engine)
+            self._by_engine[engine] = instance
+            instance.ok("import", "-", "bb", input=self._bb_tar)
+            # Once through everything that is made on first use and kept: not a leak of the first test.
+            instance.ok("run", "--rm", "-p", "127.0.0.1::80/tcp", "-m", "64m", "bb", "true")
+            instance.ok("logs", instance.detached("--name", "warm", "bb", "echo", "warm"))
+            instance.ok("rm", "-f", "warm")
+        return self._by_engine[engine]
+
+    def close(self) -> None:
+        with contextlib.ExitStack() as closing:
+            for instance in self._by_engine.values():
+                closing.callback(instance.close)
+
+
 @pytest.fixture(scope="session")
-def session_pyrt(bb_tar: bytes) -> Iterator[Pyrt]:
-    """One instance for the whole run. Tests take `pyrt`."""
-    instance = start_instance(_unbuilt)
-    try:
-        instance.ok("import", "-", "bb", input=bb_tar)
-        # Once through everything that is made on first use and kept: not a leak of the first test.
-        instance.ok("run", "--rm", "-p", "127.0.0.1::80/tcp", "-m", "64m", "bb", "true")
-        instance.ok("logs", instance.detached("--name", "warm", "bb", "echo", "warm"))
-        instance.ok("rm", "-f", "warm")
-        yield instance
-    finally:
-        instance.close()
+def instances(bb_tar: bytes) -> Iterator[Instances]:
+    with contextlib.closing(Instances(bb_tar)) as all_of_them:
+        yield all_of_them
+
+
+@pytest.fixture(scope="session")
+def session_pyrt(instances: Instances) -> Pyrt:
+    """The native instance. Tests take `pyrt`."""
+    return instances.get("native")
 
 
 @pytest.fixture
-def pyrt(session_pyrt: Pyrt) -> Iterator[Pyrt]:
+def engine() -> str:
+    """What the instance under test starts containers with; tests marked `both_engines` run once with each."""
+    return "native"
+
+
+@pytest.fixture
+def instance(instances: Instances, engine: str) -> Pyrt:
+    return instances.get(engine)
+
+
+@pytest.fixture
+def pyrt(instance: Pyrt) -> Iterator[Pyrt]:
     """The instance under test, with the image `bb`."""
-    session_pyrt.ensure()
-    session_pyrt.history.clear()
-    yield session_pyrt
-    session_pyrt.end_commands()
+    instance.ensure()
+    instance.history.clear()
+    yield instance
+    instance.end_commands()
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +129,7 @@ def leak_ledger(request: pytest.FixtureRequest) -> Iterator[None]:
         with ledger.watch(lambda: ledger.Subject(root=Path("/nonexistent/r"), run_dir=Path("/nonexistent/s"))):
             yield
         return
-    instance: Pyrt = request.getfixturevalue("session_pyrt")
+    instance: Pyrt = request.getfixturevalue("instance")
     instance.ensure()
     try:
         with ledger.watch(instance.subject):

@@ -67,8 +67,9 @@ def client_path() -> Path | None:
 class Pyrt:
     """One instance. Create it, use it, `close()` it; `close` fails when processes refuse to end."""
 
-    def __init__(self, client: Path, *, root: Path | None = None) -> None:
+    def __init__(self, client: Path, *, root: Path | None = None, engine: str = "native") -> None:
         self.client = client
+        self.engine = engine
         self.directory = Path(tempfile.mkdtemp(prefix="pt", dir=os.environ.get("PYRT_TEST_DIR", "/tmp")))
         self.root = root or self.directory / "r"
         self.run_dir = self.directory / "s"
@@ -81,6 +82,7 @@ class Pyrt:
             "LANG": "C.UTF-8",
             "PYRT_ROOT": str(self.root),
             "PYRT_RUN_DIR": str(self.run_dir),
+            "PYRT_ENGINE": engine,
         }
         self.history: deque[Result] = deque(maxlen=12)
         self.running: list[tuple[tuple[str, ...], subprocess.Popen[bytes]]] = []
@@ -250,13 +252,15 @@ class Pyrt:
         shutil.rmtree(self.directory)
 
 
-def start_instance(fail: Callable[[str], object], *, root: Path | None = None) -> Pyrt:
+def start_instance(
+    fail: Callable[[str], object], *, root: Path | None = None, engine: str = "native"
+) -> Pyrt:
     """A running instance; `fail` is told why when there is no client to run."""
     client = client_path()
     if client is None:
         fail("pyrt is not built here: run scripts/setup")
         raise AssertionError("unreachable")
-    pyrt = Pyrt(client, root=root)
+    pyrt = Pyrt(client, root=root, engine=engine)
     try:
         pyrt.ensure()
     except BaseException:

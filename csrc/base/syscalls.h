@@ -32,6 +32,11 @@
 #ifndef MOUNT_ATTR_RDONLY
 #define MOUNT_ATTR_RDONLY 0x00000001
 #endif
+#ifndef MOUNT_ATTR_NOSUID
+#define MOUNT_ATTR_NOSUID 0x00000002
+#define MOUNT_ATTR_NODEV 0x00000004
+#define MOUNT_ATTR_NOEXEC 0x00000008
+#endif
 #ifndef CLOSE_RANGE_CLOEXEC
 #define CLOSE_RANGE_CLOEXEC (1U << 2)
 #endif
@@ -78,6 +83,21 @@ static inline int sys_mount_set_readonly(int mount_fd, int recursive)
     struct pyrt_mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY};
     unsigned flags = AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0);
     return sys_result(syscall(SYS_mount_setattr, mount_fd, "", flags, &attr, sizeof attr));
+}
+
+static inline int sys_fsopen(const char *type)
+{
+    return sys_result(syscall(SYS_fsopen, type, 1 /* FSOPEN_CLOEXEC */));
+}
+
+static inline int sys_fsconfig_create(int context)
+{
+    return sys_result(syscall(SYS_fsconfig, context, 6 /* FSCONFIG_CMD_CREATE */, NULL, NULL, 0));
+}
+
+static inline int sys_fsmount(int context, unsigned attributes)
+{
+    return sys_result(syscall(SYS_fsmount, context, 1 /* FSMOUNT_CLOEXEC */, attributes));
 }
 
 static inline int sys_pivot_root(const char *new_root, const char *put_old)

@@ -19,7 +19,7 @@ static const char HELP[] =
     "For a daemon that is started (a command starts one where there is none):\n"
     "      --root DIR        keep images and containers here (PYRT_ROOT, /var/lib/pyrt)\n"
     "      --bridge NAME     use this bridge for the containers\n"
-    "      --engine NAME     start containers with this engine: native (PYRT_ENGINE)\n"
+    "      --engine NAME     start containers with this engine: native or lxc (PYRT_ENGINE)\n"
     "  -D, --debug           log more\n"
     "\n"
     "'pyrt help' lists the commands and needs the daemon (root).\n";

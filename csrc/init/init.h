@@ -20,7 +20,7 @@ struct plan_pair {
     const char *content;  /* FILE: what follows the target */
     size_t content_bytes;
     unsigned flags;
-    int fd;               /* VOLUME: its detached mount, owned */
+    int fd;               /* VOLUME, FILE: its detached mount, owned */
 };
 
 struct plan_mask {
@@ -48,7 +48,8 @@ struct plan {
     int child_fd;     /* owned: where the pid of its child is noted */
 };
 
-/* What is made while parked and moved into the root later: descriptors of attached mounts, and of the old root. */
+/* What is made while parked and moved into the root later: descriptors of attached mounts, and of the old root; -1 for
+ * what lxc-start has put into the root already. */
 struct stage {
     int proc, sys, dev, files, host_root;
     int sysctl; /* /proc/sys as it is below the read-only mount */
@@ -70,8 +71,19 @@ void stage_cgroup(unsigned init_flags);
 
 /* root.c */
 void open_volumes(struct plan *plan);
+void make_files(struct plan *plan, int files_fd);
+void make_mask(const struct plan *plan, const char *directory);
+void mount_overlay(const struct plan_pair *overlay, const char *target);
+void check_root(const char *root);
 void make_root(const struct plan *plan);
 void furnish_root(const struct plan *plan, struct stage *stage);
+
+/* lxc.c: in the place of the native start's first half, when there is lxc-start between this program and itself */
+__attribute__((noreturn)) void become_lxc_start(void);
+void take_container_socket(void);
+void take_mounts(struct plan *plan);
+void adopt_stage(struct stage *stage);
+void finish_network(const struct stage *stage, unsigned init_flags);
 
 /* terminal.c */
 void open_terminal(const struct plan *plan, struct stage *stage);

@@ -103,27 +103,42 @@ static void setup_address(const struct plan *plan, const struct stage *stage)
 int main(int argc, char **argv)
 {
     unsigned init_flags = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 0;
+    int after_lxc = init_flags & PYRT_INIT_AFTER_LXC;
     struct stage stage;
     struct plan plan;
     struct identity identity;
 
+    if (after_lxc)
+        take_container_socket();
     setup_process();
+    if (init_flags & PYRT_INIT_BEFORE_LXC)
+        become_lxc_start();
     setup_keyring();
     if (init_flags & PYRT_INIT_JOIN)
         join();
-    stage_mounts(&stage, init_flags);
+    if (after_lxc)
+        adopt_stage(&stage);
+    else
+        stage_mounts(&stage, init_flags);
     setup_own_network(&stage, init_flags);
-    report(PYRT_REPORT_PARKED, -1);
+    report(PYRT_REPORT_PARKED, after_lxc ? (int)syscall(SYS_pidfd_open, getpid(), 0) : -1);
 
     receive_plan(&plan);
     if (plan.groups)
         fail("plan", EBADMSG, "it is for one that joins");
     setup_names(&plan);
     stage_cgroup(init_flags);
-    setup_address(&plan, &stage);
-    open_volumes(&plan);
+    if (after_lxc) {
+        finish_network(&stage, init_flags);
+        take_mounts(&plan);
+    } else {
+        setup_address(&plan, &stage);
+        open_volumes(&plan);
+        make_files(&plan, stage.files);
+    }
     open_terminal(&plan, &stage);
-    make_root(&plan);
+    if (!after_lxc)
+        make_root(&plan);
     furnish_root(&plan, &stage);
     connect_stdio(&plan, &stage);
     lead_session(&plan);

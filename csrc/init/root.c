@@ -33,7 +33,7 @@ void open_volumes(struct plan *plan)
     }
 }
 
-static void mount_overlay(const struct plan_pair *overlay, const char *target)
+void mount_overlay(const struct plan_pair *overlay, const char *target)
 {
     /* Relative names keep many layers within the page that mount(2) reads. */
     if (chdir(overlay->first) < 0)
@@ -53,11 +53,11 @@ static void bind_rootfs(const char *path, const char *target)
  * A layer that hides what of the host's root no container may see, for the image that is the host's root: directories
  * that lead to a whiteout. On the stage's tmpfs, because a lower directory must not lie within another.
  */
-static void make_mask(const struct plan *plan)
+void make_mask(const struct plan *plan, const char *directory)
 {
-    int mask = open(PYRT_MASK_PATH, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int mask = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (mask < 0)
-        fail("root", errno, PYRT_MASK_PATH);
+        fail("root", errno, directory);
     for (int i = 0; i < plan->mask_count; i++) {
         const struct pyrt_plan_mask *entry = &plan->masks[i].entry;
         const char *path = *plan->masks[i].path ? plan->masks[i].path : ".";
@@ -75,7 +75,7 @@ static void make_mask(const struct plan *plan)
 void make_root(const struct plan *plan)
 {
     if (plan->mask_count)
-        make_mask(plan);
+        make_mask(plan, PYRT_MASK_PATH);
     if (plan->overlay.first)
         mount_overlay(&plan->overlay, "/proc/root");
     else
@@ -107,7 +107,7 @@ static void put_back_time(int directory_fd, struct timespec time)
 }
 
 /* The kernel's own file systems only ever go onto ordinary directories (CVE-2019-19921 and its kin). */
-static void attach(int root_fd, const char *name, int mount_fd)
+static int open_ordinary(int root_fd, const char *name)
 {
     struct timespec time = time_of(root_fd);
     if (mkdirat(root_fd, name, 0755) == 0)
@@ -118,10 +118,30 @@ static void attach(int root_fd, const char *name, int mount_fd)
                              RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV);
     if (target == -ELOOP || target == -ENOTDIR)
         fail_path("root", 0, "refusing to start: must be an ordinary directory in the image: /", name);
-    int ret = target < 0 ? target : sys_move_mount(mount_fd, target);
+    if (target < 0)
+        fail_path("root", -target, "open /", name);
+    return target;
+}
+
+static void attach(int root_fd, const char *name, int mount_fd)
+{
+    int target = open_ordinary(root_fd, name);
+    int ret = sys_move_mount(mount_fd, target);
     if (ret < 0)
         fail_path("root", -ret, "attach /", name);
     close(target);
+}
+
+/* For a root that somebody else will furnish: the same directories, and the same refusal. */
+void check_root(const char *root)
+{
+    int root_fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (root_fd < 0)
+        fail("root", errno, root);
+    close(open_ordinary(root_fd, "proc"));
+    close(open_ordinary(root_fd, "sys"));
+    close(open_ordinary(root_fd, "dev"));
+    close(root_fd);
 }
 
 /* Makes the directories that lead to path's last component. */
@@ -215,18 +235,27 @@ static void write_file(int directory_fd, const char *name, const struct plan_pai
     close(fd);
 }
 
-static void attach_files(const struct plan *plan, int root_fd, int files_fd)
+void make_files(struct plan *plan, int files_fd)
+{
+    for (int i = 0; i < plan->file_count; i++) {
+        struct plan_pair *file = &plan->files[i];
+        char name[2] = {(char)('a' + i), '\0'};
+        write_file(files_fd, name, file);
+        file->fd = sys_open_tree(files_fd, name, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+        if (file->fd < 0)
+            fail("files", -file->fd, file->first);
+    }
+}
+
+static void attach_files(const struct plan *plan, int root_fd)
 {
     for (int i = 0; i < plan->file_count; i++) {
         const struct plan_pair *file = &plan->files[i];
-        char name[2] = {(char)('a' + i), '\0'};
-        write_file(files_fd, name, file);
-        int mount_fd = sys_open_tree(files_fd, name, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-        int target = mount_fd < 0 ? mount_fd : open_target(root_fd, file->first, 0);
-        int ret = target < 0 ? target : sys_move_mount(mount_fd, target);
+        int target = open_target(root_fd, file->first, 0);
+        int ret = target < 0 ? target : sys_move_mount(file->fd, target);
         if (ret < 0)
             fail("files", -ret, file->first);
-        close(mount_fd);
+        close(file->fd);
         close(target);
     }
 }
@@ -254,10 +283,12 @@ void furnish_root(const struct plan *plan, struct stage *stage)
     int root_fd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (root_fd < 0)
         fail("root", errno, "open");
-    attach(root_fd, "proc", stage->proc);
-    attach(root_fd, "sys", stage->sys);
-    attach(root_fd, "dev", stage->dev);
-    attach_files(plan, root_fd, stage->files);
+    if (stage->proc >= 0) {
+        attach(root_fd, "proc", stage->proc);
+        attach(root_fd, "sys", stage->sys);
+        attach(root_fd, "dev", stage->dev);
+    }
+    attach_files(plan, root_fd);
     attach_volumes(plan, root_fd);
     if (plan->readonly) {
         int ret = sys_mount_set_readonly(root_fd, 0);
@@ -266,7 +297,7 @@ void furnish_root(const struct plan *plan, struct stage *stage)
     }
 
     /* The host's tree leaves, and with it the stage. */
-    if (fchdir(stage->host_root) < 0 || umount2(".", MNT_DETACH) < 0 || fchdir(root_fd) < 0)
+    if (stage->host_root >= 0 && (fchdir(stage->host_root) < 0 || umount2(".", MNT_DETACH) < 0 || fchdir(root_fd) < 0))
         fail("root", errno, "leave the host's root");
     close(stage->host_root);
     close(stage->sysctl);

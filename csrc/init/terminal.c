@@ -98,7 +98,7 @@ void connect_stdio(const struct plan *plan, const struct stage *stage)
 
 void lead_session(const struct plan *plan)
 {
-    if (setsid() < 0)
+    if (setsid() < 0 && getsid(0) != getpid()) /* lxc-start has seen to it */
         fail("stdio", errno, "setsid");
     if (plan->has_terminal && ioctl(STDIN_FILENO, TIOCSCTTY, 0) < 0)
         fail("terminal", errno, "take control");

@@ -37,8 +37,6 @@ async def run(session: Session, runtime: Runtime, options: Options, arguments: l
     session.take_back()
     runtime.events.tell(container, "export")
     if not session.raw:  # there it would become a part of the archive
-        for warning in packed.warnings:
-            await session.notice(warning)
-        if packed.warning_count > len(packed.warnings):
-            await session.notice(f"and {packed.warning_count - len(packed.warnings)} more like these")
+        for line in packed.notices():
+            await session.notice(line)
     return 0

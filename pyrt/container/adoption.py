@@ -36,6 +36,7 @@ async def reconcile(runtime: Runtime) -> None:
             if not container.state.running:
                 state = container.state = State(Status.RUNNING, found["run"])
                 state.pid, state.started_at, state.paused = found["pid"], found["started_at"], found["paused"]
+                state.reason = container.damaged
         elif container.state.status in (Status.CREATED, Status.RUNNING):
             await _settle(runtime, container, being_read=container.record.run in closing.get(container.id, ()))
 

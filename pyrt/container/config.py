@@ -17,6 +17,7 @@ SCHEMA = 2
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
 LOG_MAX_BYTES = 16 << 20
 LOG_MAX_FILES = 5
+MOST_SECONDS = 1e12  # no time and no number of anything is greater, and NaN is not smaller
 
 _T = TypeVar("_T")
 
@@ -38,7 +39,7 @@ def _fits(value: object, kind: Any) -> bool:
     if get_origin(kind) is UnionType:
         return any(_fits(value, argument) for argument in arguments)
     if kind is float:
-        return type(value) in (int, float)
+        return type(value) in (int, float) and abs(value) < MOST_SECONDS  # type: ignore[arg-type]
     return type(value) is (get_origin(kind) or kind)
 
 

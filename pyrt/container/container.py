@@ -24,6 +24,7 @@ class Container:
         self.record = record
         self.state = State()
         self.allocation: Allocation | None = None
+        self.damaged = ""  # why its files cannot be used; it may run all the same
         self.restarts = 0  # how many are stopping it in order to start it again
         self.removal: asyncio.Task[None] | None = None  # somebody's `rm`, from its beginning
         self.discarding: asyncio.Task[None] | None = None  # its files and its name go; there is no way back
@@ -140,8 +141,14 @@ class Container:
         if not self.state.running:
             raise ConflictError(f"container {self.label} is not running")
 
+    def check_whole(self) -> None:
+        """Raise ConflictError when its files cannot be read."""
+        if self.damaged:
+            raise ConflictError(f"container {self.label} is damaged and can only be removed")
+
     def begin(self, run: str) -> State:
         """Let a start begin; returns the state there was, which `fall_back` wants if nothing comes of it."""
+        self.check_whole()
         before = self.state
         if before.status not in STARTABLE:
             raise ConflictError(f"container {self.label} is {before.status.value} and cannot be started")

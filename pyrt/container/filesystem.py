@@ -36,7 +36,7 @@ async def export(runtime: Runtime, container: Container, output: socket.socket, 
         packing = Packing([*words, *access.arguments], access.fds, output_fd=output.fileno())
     with packing:
         packed = await packing.ended()
-    _still_there(container)
+    check_still_there(container)
     return packed
 
 
@@ -65,7 +65,7 @@ async def changes(runtime: Runtime, container: Container) -> AsyncIterator[list[
         async for batch in parse(_pieces(reader)):
             yield batch
         await packing.ended()
-    _still_there(container)
+    check_still_there(container)
 
 
 async def _pieces(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
@@ -87,7 +87,7 @@ async def ready(container: Container) -> None:
         raise ConflictError(f"container {container.label} is damaged and can only be removed")
 
 
-def _still_there(container: Container) -> None:
+def check_still_there(container: Container) -> None:
     """A container that is being removed loses its files one by one: what was read of it then is worth nothing."""
     if container.discarding is not None:
         raise NotFoundError(f"container {container.label} was removed meanwhile")

@@ -46,6 +46,7 @@ async def make_spec(runtime: Runtime, container: Container, image: Image, size: 
         columns=size[1],
         stdin=config.open_stdin,
         engine=config.engine or runtime.engine,
+        directory=str(container.directory),
     )
 
 

@@ -191,6 +191,7 @@ class Runtime:
     async def _rename(self, container: Container, name: str) -> None:
         await creation.claim_name(self, name, holder=container)
         container.check_present()
+        container.check_whole()
         if name == container.name:
             return
         try:

@@ -27,9 +27,9 @@ from typing import TYPE_CHECKING
 
 from pyrt.container import launching
 from pyrt.container.container import Container
-from pyrt.container.state import State, Status
+from pyrt.container.state import State
 from pyrt.container.supervision import SupervisorSilentError
-from pyrt.errors import ConflictError, PyrtError
+from pyrt.errors import PyrtError
 
 if TYPE_CHECKING:
     from pyrt.container.runtime import Runtime
@@ -62,8 +62,6 @@ async def start(runtime: Runtime, container: Container, viewer: Viewer) -> bool:
     container.check_present()
     if container.state.running:
         return False
-    if container.state.status is Status.DAMAGED:
-        raise ConflictError(f"container {container.label} is damaged and can only be removed")
     before, record = container.begin(new_run()), container.record
     try:
         prepare(runtime, container)

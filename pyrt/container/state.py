@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from pyrt.container.config import MOST_SECONDS
 from pyrt.errors import ConflictError
 
 
@@ -168,6 +169,10 @@ def load_exit(data: bytes) -> dict[str, Any]:
         record = None
     if not isinstance(record, dict) or {name: type(value) for name, value in record.items()} not in _EXIT_TYPES:
         raise ValueError("not an exit record")
+    if not (0 <= (record["code"] or 0) <= 255 and 1 <= (record["signal"] or 1) <= 64):
+        raise ValueError("not an exit status")
+    if not (_is_time(record["started_at"]) and _is_time(record["finished_at"])):
+        raise ValueError("not a time")
     return record
 
 
@@ -178,6 +183,10 @@ def load_start(data: bytes) -> tuple[str, float]:
     except RecursionError:
         record = None
     match record:
-        case {"run": str(run), "started_at": float(started_at)}:
+        case {"run": str(run), "started_at": float(started_at)} if run and _is_time(started_at):
             return run, started_at
     raise ValueError("not the record of a start")
+
+
+def _is_time(seconds: float) -> bool:
+    return 0 <= seconds < MOST_SECONDS

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-import os
 import re
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -14,9 +13,11 @@ from pathlib import Path
 from pyrt.container.config import Config, Record, verified
 from pyrt.container.container import Container
 from pyrt.container.state import Status
-from pyrt.errors import ConflictError, NotFoundError, PyrtError
+from pyrt.errors import ConflictError, NotFoundError, PyrtError, UsageError
 from pyrt.image.removal import remove_tree
 from pyrt.network.allocation import Allocation
+from pyrt.network.bridge import check_name
+from pyrt.network.ports import parse_port_spec
 
 ID = re.compile(r"[0-9a-f]{64}")
 
@@ -112,24 +113,29 @@ class ContainerStore:
                 if record.id != directory.name:
                     raise PyrtError("config.json is damaged: it is another container's")
                 allocation = _load_allocation(record)
-            except FileNotFoundError:  # the daemon died while making it: nobody was told of it
-                os.rename(directory, self._trash / f"{directory.name}.removed")
-                remove_tree(self._trash / f"{directory.name}.removed")
-                continue
             except (PyrtError, OSError) as error:
-                logger.error("container %s: %s", directory.name[:16], error)
-                self._add_damaged(directory, str(error))
+                if isinstance(error, FileNotFoundError) and _is_unfinished(directory):
+                    remove_tree(directory)
+                    continue
+                reason = f"config.json is damaged: {error.strerror}" if isinstance(error, OSError) else str(error)
+                logger.error("container %s: %s", directory.name[:16], reason)
+                self._add_damaged(directory, reason)
                 continue
             self.add(record).allocation = allocation
 
     def _add_damaged(self, directory: Path, reason: str) -> None:
         config = Config(image="", cmd=())
-        created_at = directory.stat().st_mtime
+        created_at = directory.lstat().st_mtime
         container = self.add(
             Record(id=directory.name, name="", created_at=created_at, image_id="", image_name="", config=config)
         )
         container.state.status = Status.DAMAGED
-        container.state.reason = reason
+        container.state.reason = container.damaged = reason
+
+
+def _is_unfinished(directory: Path) -> bool:
+    """Whether the daemon died while making it. Nobody was told of it, and it never ran."""
+    return directory.is_dir() and not any((directory / name).exists() for name in ("started.json", "exit.json", "log"))
 
 
 def _load_allocation(record: Record) -> Allocation | None:
@@ -138,7 +144,9 @@ def _load_allocation(record: Record) -> Allocation | None:
         return None
     try:
         allocation = verified(Allocation.from_record(record.network))
-        IPv4Address(allocation.address), IPv4Address(allocation.gateway)
+        IPv4Address(allocation.address), allocation.bridge_address, check_name(allocation.bridge.partition("-")[0])
+        for mapping in allocation.mappings:
+            parse_port_spec(f"{mapping.host_ip}:{mapping.host_port}:{mapping.container_port}/{mapping.protocol}")
         return allocation
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, UsageError) as error:
         raise PyrtError(f"config.json is damaged: its network: {error!r}") from error

@@ -32,6 +32,7 @@ from pyrt.core import broadcast
 from pyrt.durable import write_atomically, write_durably
 from pyrt.engine.cgroups import Cgroup, Layout
 from pyrt.engine.launch import Engine, Launch, engine_name
+from pyrt.engine.lxc import LxcEngine
 from pyrt.engine.native import NativeEngine
 from pyrt.engine.spec import LaunchSpec
 from pyrt.errors import ConflictError, NotFoundError, PyrtError, StartError
@@ -81,7 +82,8 @@ class Supervisor:
         self._recorder = Recorder(self._loop)
         self._broadcaster = broadcast.Broadcaster()
         self._layout = Layout.detect(cgroup_parent)
-        self._engines: dict[str, Engine] = {engine.name: engine for engine in (NativeEngine(self._layout),)}
+        engines: tuple[Engine, ...] = (NativeEngine(self._layout), LxcEngine(self._layout))
+        self._engines = {engine.name: engine for engine in engines}
         self._containers: dict[str, RunningContainer] = {}
         self._by_log: dict[broadcast.Log, RunningContainer] = {}
         self._executions = Executions(
@@ -107,6 +109,8 @@ class Supervisor:
         self._loop.run()
         self._broadcaster.close()
         try:
+            for engine in self._engines.values():
+                engine.sweep()
             self._layout.remove()
         except PyrtError as error:
             logger.error("%s", error)
@@ -118,6 +122,11 @@ class Supervisor:
                 group = Cgroup.adopt(self._layout, container_id)
                 group.kill()
                 group.remove()
+            except PyrtError as error:
+                logger.error("%s", error)
+        for engine in self._engines.values():
+            try:
+                engine.sweep()
             except PyrtError as error:
                 logger.error("%s", error)
 
@@ -338,14 +347,17 @@ class Supervisor:
 
     def _open_log(self, container_id: str, request: Message) -> broadcast.Log:
         path = self._root / "containers" / container_id / "log"
-        path.mkdir(mode=0o700, exist_ok=True)
-        dirfd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            return self._broadcaster.open_log(
-                dirfd, max_size_bytes=request["log_max_bytes"], max_files=request["log_max_files"]
-            )
-        finally:
-            os.close(dirfd)
+            path.mkdir(mode=0o700, exist_ok=True)
+            dirfd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                return self._broadcaster.open_log(
+                    dirfd, max_size_bytes=request["log_max_bytes"], max_files=request["log_max_files"]
+                )
+            finally:
+                os.close(dirfd)
+        except OSError as error:
+            raise PyrtError(f"the log {path} cannot be opened: {error.strerror}") from error
 
     def _advance(
         self,

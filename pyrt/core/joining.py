@@ -17,8 +17,7 @@ import sys
 from collections.abc import Sequence
 from types import TracebackType
 
-from pyrt.core._namespaces import lib
-from pyrt.core.namespaces import EXECUTING, FAILED, TERMINAL, Plan, StepError, collect, launch
+from pyrt.core.namespaces import EXECUTING, FAILED, TERMINAL, Plan, StepError, collect, prepare_join
 
 _NOTE_BYTES = 4
 
@@ -41,7 +40,7 @@ class Joining:
         self._note_fd = os.memfd_create("pyrt-note", os.MFD_CLOEXEC)
         try:
             os.ftruncate(self._note_fd, _NOTE_BYTES)
-            self._slot = launch(0, lib.PYRT_INIT_JOIN, cgroup_fd)
+            self._slot = prepare_join(cgroup_fd)
         except BaseException:
             os.close(self._note_fd)
             raise
@@ -87,10 +86,10 @@ class Joining:
             self._heard += 1
             # Only the first report is the helper's for certain: nothing was born inside yet.
             if report.kind == TERMINAL and self._heard == 1 and self._expects_terminal:
-                self.terminal_fd = report.terminal_fd
+                self.terminal_fd = report.fd
                 continue
-            if report.terminal_fd >= 0:
-                os.close(report.terminal_fd)
+            if report.fd >= 0:
+                os.close(report.fd)
             if report.kind == EXECUTING:
                 self._executing = True
             elif report.kind == FAILED:

@@ -40,11 +40,14 @@ __all__ = [
     "Slot",
     "StepError",
     "TERMINAL",
+    "adopt_orphans",
     "collect",
     "init_program",
     "mount",
     "pivot_root",
     "prepare",
+    "prepare_join",
+    "prepare_lxc",
     "setns",
     "umount",
     "unshare",
@@ -108,16 +111,17 @@ def init_program() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What an init said: PARKED, TERMINAL (with the master's descriptor, now the receiver's), EXECUTING, FAILED.
+    """What an init said: PARKED, TERMINAL, EXECUTING, FAILED.
 
-    `terminal_fd` is whatever descriptor came with it; only TERMINAL should have one.
+    `fd` came with it and is the receiver's: with TERMINAL the master, with PARKED the init's own pidfd, if it was
+    started by lxc-start; else there should be none (-1).
     """
 
     kind: int
     step: str = ""
     errno: int = 0
     text: str = ""
-    terminal_fd: int = -1
+    fd: int = -1
 
     def error(self) -> StepError:
         """Return the exception that a FAILED report stands for."""
@@ -170,15 +174,15 @@ class Slot:
         Raises BlockingIOError when `wait` is false and nothing has arrived.
         """
         report = ffi.new("struct pyrt_report *")
-        terminal_fd = ffi.new("int *")
-        ret = lib.pyrt_launch_report(self.socket_fd, wait, report, terminal_fd)
+        fd = ffi.new("int *")
+        ret = lib.pyrt_launch_report(self.socket_fd, wait, report, fd)
         if ret == -errno.EAGAIN:
             raise BlockingIOError(errno.EAGAIN, "no report yet")
         if ret <= 0:
             _check(ret, "report")
             return None
         text = ffi.string(report.text).decode(errors="replace")
-        return Report(report.kind, ffi.string(report.step).decode(), report.error, text, terminal_fd[0])
+        return Report(report.kind, ffi.string(report.step).decode(), report.error, text, fd[0])
 
     def start(self, plan: Plan | bytes, fds: Sequence[int] = ()) -> int | None:
         """Send the plan and wait until the container's program runs.
@@ -193,7 +197,7 @@ class Slot:
             self.go(plan, fds)
             while (report := self.report()) is not None:
                 if report.kind == TERMINAL:
-                    terminal_fd = report.terminal_fd
+                    terminal_fd = report.fd
                 elif report.kind == FAILED:
                     error = report.error()
                 elif report.kind == EXECUTING:
@@ -263,14 +267,37 @@ def prepare(
         flags |= lib.PYRT_INIT_HOST_NETWORK
     if show_cgroup:
         flags |= lib.PYRT_INIT_CGROUP2
-    return launch(namespaces, flags, cgroup_fd, netns_fd)
-
-
-def launch(namespaces: int, flags: int, cgroup_fd: int = -1, netns_fd: int = -1) -> Slot:
-    """Clone pyrt-init as the flags of csrc/plan.h say; nothing is checked."""
     slot = ffi.new("struct pyrt_slot *")
     _check(lib.pyrt_launch(init_program(), namespaces, flags, cgroup_fd, netns_fd, slot), "clone")
     return Slot(slot.pid, slot.pidfd, slot.socket)
+
+
+def prepare_lxc() -> Slot:
+    """Clone a process into a mount namespace of its own and no other: its plan makes lxc-start of it (csrc/init/lxc.c).
+
+    It dies with the thread that prepared it. Raises StepError("clone", ...).
+    """
+    slot = ffi.new("struct pyrt_slot *")
+    _check(lib.pyrt_launch(init_program(), NEWNS, lib.PYRT_INIT_BEFORE_LXC, -1, -1, slot), "clone")
+    return Slot(slot.pid, slot.pidfd, slot.socket)
+
+
+def prepare_join(cgroup_fd: int = -1) -> Slot:
+    """Clone a process into no new namespace: its plan says which container it enters (pyrt.core.joining).
+
+    cgroup_fd: the v2 group it is born in. It dies with the thread that prepared it. Raises StepError("clone", ...).
+    """
+    slot = ffi.new("struct pyrt_slot *")
+    _check(lib.pyrt_launch(init_program(), 0, lib.PYRT_INIT_JOIN, cgroup_fd, -1, slot), "clone")
+    return Slot(slot.pid, slot.pidfd, slot.socket)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what one's descendants leave behind when they end, and so the one to collect it (*process*).
+
+    An exit status is then never lost to the host's init.
+    """
+    _check(lib.pyrt_adopt_orphans(), "adopt orphans")
 
 
 def unshare(namespaces: int) -> None:

@@ -52,6 +52,12 @@ def read_mounts(mountinfo: str) -> Mounts:
     return Mounts(v1, v2)
 
 
+def all_mounts(mountinfo: str) -> list[str]:
+    """Where any hierarchy is mounted, also one of controllers that pyrt does not use, or of none."""
+    lines = (line.partition(" - ") for line in mountinfo.splitlines())
+    return [_unescape(left.split()[4]) for left, _, right in lines if right.startswith("cgroup")]
+
+
 def _unescape(path: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), path)
 

@@ -11,7 +11,7 @@ from pyrt.core.joining import Joining
 from pyrt.core.namespaces import Plan, StepError, collect
 from pyrt.engine.cgroups import Cgroup
 from pyrt.engine.launch import open_pipes, start_error
-from pyrt.engine.native import seccomp_program
+from pyrt.engine.plans import add_credentials, add_program, add_streams
 from pyrt.engine.spec import ExecSpec
 from pyrt.errors import StartError
 
@@ -30,6 +30,13 @@ class Exec:
         self.pid = self.pidfd = -1
         self._joining = joining
         self._given_up = False
+
+    def go(self, container_pidfd: int, plan: Plan, spec: ExecSpec) -> None:
+        """Open the program's streams, and send the plan with its ends of them. Raises StepError, OSError."""
+        piped = not spec.tty and not spec.detached
+        with contextlib.ExitStack() as borrowed:
+            theirs = open_pipes(self, borrowed, stdin=spec.stdin) if piped else []
+            self._joining.go(container_pidfd, plan, theirs, terminal=spec.tty)
 
     def fileno(self) -> int:
         """The descriptor that is readable when `advance` has something to do."""
@@ -65,6 +72,11 @@ class Exec:
             with contextlib.suppress(ProcessLookupError):
                 self.signal(signal.SIGKILL)
 
+    def abort(self) -> None:
+        """End one that was not sent on its way, and collect it."""
+        self.give_up()
+        self._joining.close()
+
     def take_fd(self, name: str) -> int:
         fd = int(getattr(self, name))
         setattr(self, name, -1)
@@ -90,24 +102,21 @@ def begin(spec: ExecSpec, container_pidfd: int, cgroup: Cgroup) -> Exec:
     plan = make_plan(spec)
     born_inside = len(bytes(plan)) <= SMALL_PLAN_BYTES
     try:
-        with contextlib.ExitStack() as undo:
-            # On v2 the helper is born in the container's group, unless it has to read first what would not fit into
-            # its socket: a frozen group, or one out of its share of the processors, would have us wait for that.
-            group_fd = cgroup.clone_fd() if born_inside else None
-            try:
-                joining = Joining(cgroup_fd=-1 if group_fd is None else group_fd)
-            finally:
-                if group_fd is not None:
-                    os.close(group_fd)
-            undo.callback(joining.close)
-            plan.join(cgroup.pid_files if group_fd is None else [])
-            made = Exec(joining)
-            with contextlib.ExitStack() as borrowed:
-                piped = not spec.tty and not spec.detached
-                theirs = open_pipes(made, undo, borrowed, stdin=spec.stdin) if piped else []
-                joining.go(container_pidfd, plan, theirs, terminal=spec.tty)
-            undo.pop_all()
-            return made
+        # On v2 the helper is born in the container's group, unless it has to read first what would not fit into its
+        # socket: in a frozen group, or one out of its share of the processors, it would have us wait for that.
+        group_fd = cgroup.clone_fd() if born_inside else None
+        try:
+            made = Exec(Joining(cgroup_fd=-1 if group_fd is None else group_fd))
+        finally:
+            if group_fd is not None:
+                os.close(group_fd)
+        plan.join(cgroup.pid_files if group_fd is None else [])
+        try:
+            made.go(container_pidfd, plan, spec)
+        except BaseException:
+            made.abort()
+            raise
+        return made
     except StepError as error:
         raise start_error(error) from error
     except OSError as error:
@@ -116,13 +125,5 @@ def begin(spec: ExecSpec, container_pidfd: int, cgroup: Cgroup) -> Exec:
 
 def make_plan(spec: ExecSpec) -> Plan:
     """Translate all of an ExecSpec but whom it joins."""
-    plan = Plan().argv(spec.argv).env(spec.env).cwd(spec.cwd).capabilities(spec.capabilities)
-    if spec.user:
-        plan.user(spec.user)
-    if spec.no_new_privileges:
-        plan.no_new_privileges()
-    if spec.seccomp_path:
-        plan.seccomp(seccomp_program(spec.seccomp_path))
-    if spec.tty:
-        return plan.terminal(spec.rows, spec.columns)
-    return plan.no_stdio() if spec.detached else plan.stdio(stdin=spec.stdin)
+    plan = add_credentials(add_program(Plan(), spec), spec)
+    return plan.no_stdio() if spec.detached else add_streams(plan, spec)

@@ -17,7 +17,7 @@ from pyrt.engine.cgroups import Cgroup
 from pyrt.engine.spec import LaunchSpec
 from pyrt.errors import NotExecutableError, ProgramNotFoundError, StartError, UsageError
 
-ENGINES = ("native",)
+ENGINES = ("native", "lxc")
 DEFAULT = "native"
 
 
@@ -71,7 +71,10 @@ class Engine(Protocol):
     name: str
 
     def begin(self, spec: LaunchSpec) -> Launch:
-        """Begin a start; blocks for the kernel's work only. Raises StartError; nothing is left then."""
+        """Begin a start; blocks for the kernel's work only. Raises PyrtError; nothing is left then."""
+
+    def sweep(self) -> None:
+        """Remove what is left between containers, or by an earlier supervisor. Raises PyrtError for what is in use."""
 
 
 class HasStreams(Protocol):
@@ -80,18 +83,13 @@ class HasStreams(Protocol):
     stderr_fd: int
 
 
-def open_pipes(
-    streams: HasStreams, undo: contextlib.ExitStack, borrowed: contextlib.ExitStack, *, stdin: bool
-) -> list[int]:
-    """Make pipes: the parent's ends become fields of `streams`, the others are returned, in the order of a plan.
-
-    The parent's are closed by `undo`, the others by `borrowed`.
-    """
+def open_pipes(streams: HasStreams, borrowed: contextlib.ExitStack, *, stdin: bool) -> list[int]:
+    """Make pipes: the parent's ends become fields of `streams`, which owns them; the others, in a plan's order, are
+    returned, and closed with `borrowed`."""
     theirs = []
     for name in ("stdin_fd", "stdout_fd", "stderr_fd") if stdin else ("stdout_fd", "stderr_fd"):
         read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
         mine, other = (write_fd, read_fd) if name == "stdin_fd" else (read_fd, write_fd)
-        undo.callback(os.close, mine)
         borrowed.callback(os.close, other)
         setattr(streams, name, mine)
         theirs.append(other)

@@ -12,16 +12,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from functools import lru_cache
-from pathlib import Path
 
 from pyrt.core import namespaces
 from pyrt.core._namespaces import lib
-from pyrt.core.namespaces import Plan, Slot, StepError
-from pyrt.engine import overlay
+from pyrt.core.namespaces import Plan, Report, Slot, StepError
 from pyrt.engine.cgroups import Cgroup, Layout
 from pyrt.engine.launch import Launch, open_pipes, start_error
-from pyrt.engine.spec import LaunchSpec, Root
+from pyrt.engine.plans import make_plan
+from pyrt.engine.spec import LaunchSpec
 from pyrt.errors import StartError
 
 
@@ -46,6 +44,11 @@ class NativeLaunch(Launch):
     def fileno(self) -> int:
         return self.slot.socket_fd
 
+    def go(self, plan: Plan, spec: LaunchSpec) -> None:
+        """Open the container's streams, and send the plan with its ends of them. Raises StepError, OSError."""
+        with contextlib.ExitStack() as borrowed:
+            self.slot.go(plan, [] if spec.tty else open_pipes(self, borrowed, stdin=spec.stdin))
+
     def advance(self) -> bool:
         while True:
             try:
@@ -56,17 +59,23 @@ class NativeLaunch(Launch):
                 raise start_error(error) from error
             if report is None:
                 break
-            if report.kind == namespaces.TERMINAL:
-                self.terminal_fd = report.terminal_fd
-            elif report.kind == namespaces.EXECUTING:
-                self._executing = True
-            elif report.kind == namespaces.FAILED:
-                self._error = report.error()
+            self._on_report(report)
         if self._error is None and self._executing:
             self.slot.started = True
             return True
-        died = "the container's init died before it could start the program"
-        raise start_error(self._error or StepError("init", 0, died))
+        raise start_error(self._error or self._silence())
+
+    def _on_report(self, report: Report) -> None:
+        if report.kind == namespaces.TERMINAL:
+            self.terminal_fd = report.fd
+        elif report.kind == namespaces.EXECUTING:
+            self._executing = True
+        elif report.kind == namespaces.FAILED:
+            self._error = report.error()
+
+    def _silence(self) -> StepError:
+        """Why the init has ended without a word."""
+        return StepError("init", 0, "the container's init died before it could start the program")
 
     def take_fd(self, name: str) -> int:
         fd = int(getattr(self, name))
@@ -78,7 +87,7 @@ class NativeLaunch(Launch):
             if (fd := self.take_fd(name)) >= 0:
                 os.close(fd)
         self.slot.started = False
-        self.slot.close()
+        self.close()
         self.cgroup.remove()
 
     def signal(self, number: int) -> None:
@@ -106,11 +115,12 @@ class NativeEngine:
             with contextlib.ExitStack() as undo:
                 cgroup = Cgroup.create(self._layout, spec.id, spec.limits, confine_devices=not spec.privileged)
                 undo.callback(cgroup.remove)
-                slot = undo.enter_context(self._prepare(spec, cgroup))
-                launch = NativeLaunch(slot, cgroup)
+                launch = NativeLaunch(self._prepare(spec, cgroup), cgroup)
+                undo.pop_all()
+                undo.callback(launch.abort)
                 if spec.network.mode == "bridge":
-                    _plumb(spec, slot.pid)
-                self._go(spec, launch, undo)
+                    _plumb(spec, launch.pid)
+                launch.go(make_plan(spec), spec)
                 undo.pop_all()
                 return launch
         except StepError as error:
@@ -140,18 +150,15 @@ class NativeEngine:
                 raise
         return slot
 
-    def _go(self, spec: LaunchSpec, launch: NativeLaunch, undo: contextlib.ExitStack) -> None:
-        plan = make_plan(spec)
-        with contextlib.ExitStack() as borrowed:
-            theirs = [] if spec.tty else open_pipes(launch, undo, borrowed, stdin=spec.stdin)
-            launch.slot.go(plan, theirs)
+    def sweep(self) -> None:
+        """Nothing of this engine's is ever left."""
 
 
 def _plumb(spec: LaunchSpec, pid: int) -> None:
     """Make the veth pair, its far end born inside the container. It goes by itself with the container's namespace."""
     netns_fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        name = f"pyrt{spec.id[:11]}"
+        name = link_name(spec)
         arguments = (name.encode(), spec.network.bridge_index, netns_fd, b"eth0", spec.network.mtu)
         ret = lib.pyrt_veth_create(*arguments)
         if ret == -errno.EEXIST:
@@ -164,33 +171,6 @@ def _plumb(spec: LaunchSpec, pid: int) -> None:
         raise StepError("network", -ret, f"make the link {name}")
 
 
-@lru_cache(maxsize=32)
-def seccomp_program(path: str) -> bytes:
-    return Path(path).read_bytes()
-
-
-def _add_root(plan: Plan, root: Root) -> None:
-    for path, mode, uid, gid in root.mask:
-        plan.mask(path, mode=mode, uid=uid, gid=gid)
-    plan.overlay(root.directory, overlay.start_options(root))
-    if root.readonly:
-        plan.readonly()
-
-
-def make_plan(spec: LaunchSpec) -> Plan:
-    """Translate a LaunchSpec into what pyrt-init reads."""
-    plan = Plan().hostname(spec.hostname).argv(spec.argv).env(spec.env).cwd(spec.cwd).capabilities(spec.capabilities)
-    _add_root(plan, spec.root)
-    if spec.network.mode == "bridge":
-        plan.address(spec.network.address, spec.network.prefix_length, spec.network.gateway)
-    for volume in spec.volumes:
-        plan.volume(volume.source, volume.target, readonly=volume.readonly)
-    for target, content in spec.files:
-        plan.file(target, content.encode("utf-8", "surrogateescape"))
-    if spec.user:
-        plan.user(spec.user)
-    if spec.no_new_privileges:
-        plan.no_new_privileges()
-    if spec.seccomp_path:
-        plan.seccomp(seccomp_program(spec.seccomp_path))
-    return plan.terminal(spec.rows, spec.columns) if spec.tty else plan.stdio(stdin=spec.stdin)
+def link_name(spec: LaunchSpec) -> str:
+    """The host's end of a container's veth pair."""
+    return f"pyrt{spec.id[:11]}"

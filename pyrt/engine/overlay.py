@@ -13,9 +13,9 @@ from pyrt.engine.spec import Root
 _PLAIN = ",redirect_dir=off,metacopy=off,index=off"
 
 
-def start_options(root: Root) -> str:
+def start_options(root: Root, *, mask_path: str = MASK_PATH) -> str:
     """The container's own, writable root, as it is mounted at its start."""
-    options = f"{_lower(root)},upperdir={_escape(root.upper)},workdir={_escape(root.work)}{_PLAIN}"
+    options = f"{_lower(root, mask_path=mask_path)},upperdir={_escape(root.upper)},workdir={_escape(root.work)}{_PLAIN}"
     return options + (",volatile" if root.volatile else "")
 
 
@@ -32,8 +32,10 @@ def below_options(root: Root) -> str:
     return _lower(root, below=() if root.mask else [MASK_PATH])
 
 
-def _lower(root: Root, *, above: Iterable[str] = (), below: Iterable[str] = ()) -> str:
-    layers = [*map(_escape, above), *([MASK_PATH] if root.mask else []), *map(_escape, root.lower), *below]
+def _lower(
+    root: Root, *, above: Iterable[str] = (), below: Iterable[str] = (), mask_path: str = MASK_PATH
+) -> str:
+    layers = [*map(_escape, above), *([mask_path] if root.mask else []), *map(_escape, root.lower), *below]
     return "lowerdir=" + ":".join(layers)
 
 

@@ -76,7 +76,10 @@ class ExecSpec:
 
 @dataclass(frozen=True, slots=True)
 class LaunchSpec:
-    """One container, ready to start. Times in seconds, sizes in bytes; `capabilities` is a bit mask."""
+    """One container, ready to start. Times in seconds, sizes in bytes; `capabilities` is a bit mask.
+
+    `directory` is the container's own, where an engine may keep what it makes for it.
+    """
 
     id: str
     root: Root
@@ -98,6 +101,7 @@ class LaunchSpec:
     columns: int = 80
     stdin: bool = False
     engine: str = "native"
+    directory: str = ""
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> LaunchSpec:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from pyrt.durable import sync_directory, write_durably
 from pyrt.errors import ConflictError, ImageError, NotFoundError
 from pyrt.image.archive import MAX_BYTES, MAX_ENTRIES
 from pyrt.image.host import host_image
-from pyrt.image.image import MAX_CONFIGURATION_BYTES, Image, valid_digest, valid_id
+from pyrt.image.image import MAX_CONFIGURATION_BYTES, Image, format_time, valid_digest, valid_id
 from pyrt.image.layers import Layer, LayerStore
 from pyrt.image.removal import remove_tree
 
@@ -40,7 +41,7 @@ class Graph:
             id, suffix = os.path.splitext(name)
             if suffix != ".json" or not valid_digest(id):
                 if name.startswith("."):  # of a write that was interrupted
-                    os.unlink(self._directory / name)
+                    remove_tree(self._directory / name)
                 continue
             try:
                 image = Image.from_document(_read(self._directory / name), id=id)
@@ -64,6 +65,7 @@ class Graph:
         parent: Image | None = None,
         config: Mapping[str, Any] | None = None,
         comment: str = "",
+        author: str = "",
         created_by: str = "",
         max_bytes: int = MAX_BYTES,
         max_entries: int = MAX_ENTRIES,
@@ -75,12 +77,15 @@ class Graph:
         added: Layer | None = None
         try:
             with self.layers.added(chunks, max_bytes=max_bytes, max_entries=max_entries) as added:
-                step = {"created_by": created_by, "comment": comment}
+                created = format_time(time.time())
+                step = {"created": created, "created_by": created_by, "author": author, "comment": comment}
                 image = Image.create(
                     (*(parent.layers if parent else ()), added.diff_id),
                     config=config if config is not None or parent is None else parent.config,
                     parent=parent.id if parent else "",
                     comment=comment,
+                    author=author,
+                    created=created,
                     history=(*(parent.history if parent else ()), {key: text for key, text in step.items() if text}),
                 )
                 return self.register(image)
@@ -131,7 +136,7 @@ class Graph:
         with self._lock:
             if not valid_id(id) or (id not in self._images and id not in self.damaged):
                 raise NotFoundError(f"No such image: {id[:200]}")
-            os.unlink(self._directory / f"{id}.json")
+            remove_tree(self._directory / f"{id}.json")  # a damaged one may be anything
             sync_directory(self._directory)
             self.damaged.pop(id, None)
             image = self._images.pop(id, None)

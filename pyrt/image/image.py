@@ -87,6 +87,7 @@ class Image:
         config: Mapping[str, Any] | None = None,
         parent: str = "",
         comment: str = "",
+        author: str = "",
         created: str | None = None,
         history: tuple[Mapping[str, Any], ...] = (),
     ) -> Image:
@@ -102,6 +103,7 @@ class Image:
                     "history": [dict(entry) for entry in history],
                     "parent": parent,
                     "comment": comment,
+                    **({"author": author} if author else {}),
                 }
             )
         )

@@ -33,6 +33,11 @@ class Packed:
     warnings: tuple[str, ...]
     warning_count: int
 
+    def notices(self) -> list[str]:
+        """The warnings, and how many were left out."""
+        more = self.warning_count - len(self.warnings)
+        return [*self.warnings, *([f"and {more} more like these"] if more else [])]
+
 
 class ReaderGoneError(ImageError):
     """Nobody reads the archive any more."""
@@ -130,6 +135,10 @@ class Stream:
     def __exit__(self, *_: object) -> None:
         self._file.close()
         self._packing.__exit__()
+
+    def kill(self) -> None:
+        """Make it break off; from any thread."""
+        self._packing.kill()
 
     def __iter__(self) -> Iterator[bytes]:
         """Raises ImageError at the end of an archive that is not whole."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import threading
 from pathlib import Path
 
-from pyrt.durable import write_durably
+from pyrt.durable import set_aside, write_durably
 from pyrt.errors import ConflictError, ImageError, NotFoundError, UsageError
 from pyrt.image import host
 from pyrt.image.graph import Graph
@@ -26,7 +25,7 @@ _Repositories = dict[str, dict[str, str]]
 class TagStore:
     """Repositories and tags. Thread-safe; every change is on the disk before the method returns.
 
-    A file that cannot be read is set aside as tags.json.damaged, and `damaged` says why: the images stay usable by id.
+    What cannot be read is set aside as tags.json.damaged, and `damaged` says why: the images stay usable by id.
     """
 
     def __init__(self, path: Path, graph: Graph) -> None:
@@ -44,8 +43,10 @@ class TagStore:
             return {}
         except ImageError as error:
             self.damaged = str(error)
-            os.replace(self._path, self._path.with_name(self._path.name + ".damaged"))
-            return {}
+        except OSError as error:
+            self.damaged = f"tags.json is damaged: {error.strerror}"
+        set_aside(self._path)
+        return {}
 
     def _save(self, repositories: _Repositories) -> None:
         text = json.dumps({"Repositories": repositories}, sort_keys=True, indent=1)

@@ -15,7 +15,7 @@ import pytest
 from tests.harness import Pyrt, Result
 from tests.processes import wait_until
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.both_engines]
 
 CTRL_P, CTRL_Q = b"\x10", b"\x11"
 # Says `before`, and then what it reads, a line at a time, on both streams.

@@ -17,7 +17,7 @@ from tests import rcli_client
 from tests.harness import Pyrt
 from tests.processes import alive, wait_until
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.both_engines]
 
 
 def test_containers_run_on_and_the_next_command_finds_them(pyrt: Pyrt) -> None:

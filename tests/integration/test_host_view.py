@@ -14,7 +14,7 @@ import pytest
 from pyrt.image.host import mask_entries
 from pyrt.image.removal import remove_tree
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.both_engines]
 
 # In a mount namespace of its own, as a container's init has one. The mask's tmpfs is mounted where the view will be:
 # the overlay covers it, and keeps it.

@@ -16,7 +16,7 @@ import pytest
 from tests.harness import Pyrt
 from tests.images import file, link, node, with_members
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.both_engines]
 
 Member = tuple[tarfile.TarInfo, bytes]
 FILES = ("passwd", "group", "resolv.conf", "hosts", "null")

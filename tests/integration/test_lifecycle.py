@@ -10,7 +10,7 @@ import pytest
 
 from tests.harness import Pyrt
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.both_engines]
 
 LOOP = "while :; do sleep 0.05; done"
 

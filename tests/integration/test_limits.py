@@ -7,7 +7,7 @@ import pytest
 
 from tests.harness import Pyrt
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.both_engines]
 
 
 def test_within_the_memory_limit(pyrt: Pyrt) -> None:

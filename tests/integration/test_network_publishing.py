@@ -13,7 +13,7 @@ import pytest
 from pyrt.network import NetworkManager
 from tests.topology import PATIENCE, Container, Host, plumb, received
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.both_engines]
 
 BRIDGE_NETFILTER = "/proc/sys/net/bridge/bridge-nf-call-iptables"
 

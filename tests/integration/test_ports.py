@@ -20,7 +20,7 @@ from tests.harness import Pyrt
 from tests.processes import wait_until
 from tests.topology import Namespace, be
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.both_engines]
 
 WEB = ("bb", "nc", "-ll", "-p", "80", "-e", "echo", "web")
 ECHO = ("bb", "probe", "udp", "53")

@@ -13,7 +13,7 @@ import pytest
 from tests.harness import Pyrt
 from tests.processes import wait_until
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.both_engines]
 
 MEGABYTE = 1 << 20
 

@@ -16,7 +16,7 @@ from pyrt.engine.capabilities import DEFAULT
 from pyrt.engine.seccomp import compile_default
 from tests import seccomp_golden
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.both_engines]
 if os.uname().machine != "x86_64":
     pytest.skip("the probe speaks x86_64", allow_module_level=True)
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.harness import Pyrt
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.both_engines]
 
 # chown dac_override fowner fsetid kill setgid setuid setpcap net_bind_service sys_chroot setfcap
 ELEVEN = 0x800405FB

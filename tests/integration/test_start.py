@@ -10,7 +10,7 @@ import pytest
 from tests.harness import Pyrt
 from tests.processes import wait_until
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.both_engines]
 
 COUNT = "echo run >> /runs; wc -l < /runs; exit 3"  # what an earlier run wrote is there for the next
 

@@ -8,7 +8,7 @@ import pytest
 from tests.harness import Pyrt
 from tests.processes import wait_until
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.both_engines]
 
 CTRL_C, CTRL_P, CTRL_Q, CTRL_D = b"\x03", b"\x10", b"\x11", b"\x04"
 

@@ -111,7 +111,7 @@ def simple_commands(line: str) -> list[list[str]]:
 def check_call(words: list[str], line: str) -> None:
     """A pyrt command line as in the documents: its options, its verb and its flags are real ones."""
     while words and words[0].startswith("-"):
-        if words[0] in ("--root", "--run-dir", "-H", "--bridge"):
+        if words[0] in ("--root", "--run-dir", "-H", "--bridge", "--engine"):
             words = words[1:]
         words = words[1:]
     if not words or not words[0].islower():  # -d, or a placeholder such as COMMAND

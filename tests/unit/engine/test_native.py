@@ -14,7 +14,7 @@ from pyrt.core import namespaces
 from pyrt.core.namespaces import MASK_PATH, Plan, StepError
 from pyrt.engine import overlay
 from pyrt.engine.launch import start_error
-from pyrt.engine.native import make_plan
+from pyrt.engine.plans import make_plan
 from pyrt.engine.spec import LaunchSpec, Network, Root, Volume, fields
 from pyrt.errors import NotExecutableError, ProgramNotFoundError, StartError
 
