@@ -25,6 +25,11 @@ BROADCAST = [
     f"csrc/{name}.c"
     for name in ("broadcast", "broadcast_readers", "broadcast_send", "broadcast_streams", "log", "log_scan")
 ]
+TAR = [
+    str(path)
+    for path in sorted(Path("csrc").glob("*tar/*.c"))
+    if path.name not in ("main.c", "sandbox.c", "changes.c")
+]
 HEADERS = sorted(str(path) for path in Path("csrc").rglob("*.h"))
 # Cython's own output does not meet these two warnings.
 CYTHON_CFLAGS = [flag for flag in CFLAGS if flag not in ("-Wshadow", "-Wmissing-prototypes", "-Werror")]
@@ -115,9 +120,9 @@ setup(
             compiler_directives={"language_level": 3, "auto_pickle": False, "autotestdict": False},
         ),
         program("pyrt-init", "csrc/netlink.c", "csrc/rtnl.c"),
-        program("pyrt-tar", "csrc/rootfs.c"),
-        program("pyrt-untar"),
-        program("pyrt", "csrc/frames.c"),
+        program("pyrt-tar", "csrc/locate.c", "csrc/rootfs.c"),
+        program("pyrt-untar", "csrc/locate.c", "csrc/rootfs.c"),
+        program("pyrt", "csrc/frames.c", "csrc/locate.c", *TAR),  # it packs and unpacks by itself: nothing to be found
     ],
     cffi_modules=[
         "csrc/ffi_build.py:namespaces",

@@ -22,6 +22,9 @@ const char *pyrt_frame_name(unsigned type)
     case PYRT_ASK: return "ASK";
     case PYRT_OPEN: return "OPEN";
     case PYRT_ANSWER: return "ANSWER";
+    case PYRT_PACK: return "PACK";
+    case PYRT_UNPACK: return "UNPACK";
+    case PYRT_FEED: return "FEED";
     }
     return NULL;
 }

@@ -32,13 +32,23 @@ enum pyrt_frame_type {
     PYRT_ASK = 23,    /* s->c  names of environment variables, NUL after each */
     PYRT_OPEN = 24,   /* s->c  path of a file on the client's side, "-" is its stdin */
     PYRT_ANSWER = 25, /* c->s  to ASK: NAME=value of those that are set, NUL after each;
-                               to OPEN: empty, then STDIN frames; or the reason why not */
+                               to OPEN: empty, then STDIN frames; or the reason why not;
+                               to PACK: as to OPEN, and the frames are a tar;
+                               to UNPACK: empty, and FEED may begin, or why not; and again, empty, when all is done */
+    PYRT_PACK = 26,   /* s->c  u8, PYRT_COPY_*, and a path on the client's side: send it as a tar */
+    PYRT_UNPACK = 27, /* s->c  u8, PYRT_COPY_*, and a path on the client's side: unpack there what is fed */
+    PYRT_FEED = 28,   /* s->c  bytes of the tar; an empty payload is its end */
 };
 
 enum pyrt_start_flag {
     PYRT_START_STDIN = 1,   /* send what arrives on stdin */
     PYRT_START_TTY = 2,     /* the container has a terminal: raw mode, RESIZE, detach keys */
     PYRT_START_SIGNALS = 4, /* send signals on instead of dying of them */
+};
+
+enum pyrt_copy_flag {
+    PYRT_COPY_OWNERS = 1, /* owners, extended attributes, device nodes too, and holes for zeros */
+    PYRT_COPY_FOLLOW = 2, /* PACK: of a symbolic link what it leads to */
 };
 
 /* One header, decoded. From the parser `payload` points into its buffer, otherwise it is unset. */

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import struct
 
 ARCHITECTURES = {"x86_64": 0xC000003E, "i386": 0x40000003, "aarch64": 0xC00000B7, "arm": 0x40000028}
@@ -24,17 +25,24 @@ def decide(program: bytes, architecture: str, number: int, *arguments: int) -> s
             return OTHERS[other]
 
 
-def run(program: bytes, architecture: int, number: int, arguments: tuple[int, ...]) -> int:
-    """Return the value the program ends with. Raises for what the kernel would refuse to load or what never ends."""
+def run(
+    program: bytes, architecture: int, number: int, arguments: tuple[int, ...], loads: set[int] | None = None
+) -> int:
+    """Return the value the program ends with, and leave in `loads` the offsets of what it looked at.
+
+    Raises for what the kernel would refuse to load or what never ends.
+    """
     padded = [argument & (1 << 64) - 1 for argument in (*arguments, *(0,) * (6 - len(arguments)))]
     data = struct.pack("=IIQ6Q", number & 0xFFFFFFFF, architecture, 0, *padded)
-    code = list(struct.iter_unpack("=HBBI", program))
+    code = instructions(program)
     accumulator = position = 0
     while True:
         operation, true, false, k = code[position]
         position += 1
         match operation:
             case 0x20:
+                if loads is not None:
+                    loads.add(k)
                 (accumulator,) = struct.unpack_from("=I", data, k)
             case 0x54:
                 accumulator &= k
@@ -52,3 +60,9 @@ def run(program: bytes, architecture: int, number: int, arguments: tuple[int, ..
                 return int(k)
             case _:
                 raise ValueError(f"instruction {operation:#x} at {position - 1}")
+
+
+@functools.lru_cache(maxsize=64)
+def instructions(program: bytes) -> tuple[tuple[int, int, int, int], ...]:
+    """Return a program's instructions as (code, jt, jf, k)."""
+    return tuple(struct.iter_unpack("=HBBI", program))

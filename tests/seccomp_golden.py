@@ -55,9 +55,7 @@ def expected(architecture: str, number: int) -> str | None:
     """Return "allow", "EPERM" or "ENOSYS", or None where it may be either."""
     if architecture == "x32":
         return "ENOSYS"
-    denied, absent = (
-        (DENIED_X86_64, ABSENT_X86_64) if architecture == "x86_64" else (DENIED_I386, ABSENT_I386)
-    )
+    denied, absent = (DENIED_X86_64, ABSENT_X86_64) if architecture == "x86_64" else (DENIED_I386, ABSENT_I386)
     if architecture == "i386" and number in UNCERTAIN_I386:
         return None
     if number in absent:

@@ -7,6 +7,8 @@
  *   python.c    starting the daemon or a TLS relay     sink.c      stdout and stderr, without blocking
  *   call.c      the CALL frame                         terminal.c  raw mode, size, detach keys
  *   wire.c      a frame's header                       signals.c   signals that go to the container
+ *   copy.c      trees that are packed and unpacked     landlock.c  keeps what unpacks in its directory
+ *   pack.c      (the former)
  *
  * It knows no verb. Being a program, it may print and exit: fail() does both.
  */
@@ -80,6 +82,25 @@ unsigned wire_get_u32(const unsigned char *data);
 ssize_t answer_variables(unsigned char *data, size_t bytes, const char *names, size_t names_bytes, char *const *argv);
 int open_source(const char *path, char *const *argv, char *reason, size_t reason_bytes);
 
+/* copy.c */
+struct copier {
+    pid_t pid;     /* 0: there is none */
+    int unpacks;   /* or packs */
+    int fd;        /* the archive's: what is packed is read here, what is to be unpacked written; owned */
+    int report_fd; /* owned */
+    char subject[4096];
+};
+int copy_is_named(const char *path, char *const *argv);
+int copy_pack(struct copier *copier, const char *path, unsigned flags, char *reason, size_t reason_bytes);
+void copy_unpack(struct copier *copier, const char *path, unsigned flags);
+int copy_end(struct copier *copier, char *reason, size_t reason_bytes);
+
+/* pack.c */
+void pack(const char *path, unsigned flags, int report_fd) __attribute__((noreturn));
+
+/* landlock.c */
+int landlock_confine(int directory_fd, const char **step);
+
 /* terminal.c */
 int terminal_size(int *rows, int *columns);
 int terminal_raw(void);
@@ -97,9 +118,10 @@ void signals_die(int number) __attribute__((noreturn));
 struct sink {
     int fd;      /* what is written to */
     int kind;    /* how it is kept from blocking */
-    int stdio;   /* 1 or 2 */
+    int stdio;   /* 1 or 2; 0: a pipe of our own, which never blocks */
 };
 void sink_init(struct sink *sink, int stdio);
+void sink_pipe(struct sink *sink, int fd);
 void sink_unblock(struct sink *sink);
 #define SINK_BROKEN ((size_t)-1)
 size_t sink_write(struct sink *sink, const void *data, size_t length);

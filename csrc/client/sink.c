@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * stdout and stderr. Until streaming begins a write may block: there is nothing else to do. From then on it must not,
+ * stdout and stderr, and the pipe to a child that unpacks. Until streaming begins a write may block: there is nothing else to do. From then on it must not,
  * because stdin and signals have to go on while the reader of our output sleeps. O_NONBLOCK belongs to the open file,
  * which we share with the shell and its other programs, so it is never set on what we were given: a pipe or terminal
  * is opened anew through /proc, a socket is asked per call, and where neither works we write no more than a pipe that
@@ -29,6 +29,12 @@ enum { WAITS, NEVER_BLOCKS, SOCKET, CAREFUL };
 void sink_init(struct sink *sink, int stdio)
 {
     *sink = (struct sink){.fd = stdio, .kind = WAITS, .stdio = stdio};
+}
+
+/* A pipe that is in nobody else's hands, and has been made not to block. */
+void sink_pipe(struct sink *sink, int fd)
+{
+    *sink = (struct sink){.fd = fd, .kind = NEVER_BLOCKS};
 }
 
 void sink_unblock(struct sink *sink)

@@ -37,7 +37,9 @@ struct stream {
     int out_closed;        /* the other side reads no more; what it has written is still ours to read */
     size_t left;           /* bytes of the current stream frame still to come */
     struct sink sinks[2];  /* stdout, stderr */
+    struct sink feed;      /* what is unpacked goes there */
     struct sink *sink;     /* the current frame's */
+    struct copier copier;
     int blocked;           /* it takes no more just now */
     int source_fd;         /* what STDIN frames are read from; -1 none */
     int source_is_file;    /* named by OPEN: a fault in it must not look like its end */
@@ -99,9 +101,14 @@ static void queue_size(struct stream *stream)
 
 static void end_source(struct stream *stream)
 {
-    queue(stream, PYRT_STDIN, NULL, 0);
-    if (stream->source_fd > 2)
+    char reason[8192];
+    if (stream->copier.pid) {
+        if (copy_end(&stream->copier, reason, sizeof reason) < 0)
+            fail("%s", reason);
+    } else if (stream->source_fd > 2) {
         close(stream->source_fd);
+    }
+    queue(stream, PYRT_STDIN, NULL, 0);
     stream->source_fd = -1;
 }
 
@@ -201,6 +208,49 @@ static void answer_open(struct stream *stream, const unsigned char *payload, siz
     queue(stream, PYRT_ANSWER, reason, stream->source_fd < 0 ? strlen(reason) : 0);
 }
 
+static void answer_pack(struct stream *stream, const unsigned char *payload, size_t length)
+{
+    char path[4096], reason[8192] = "the daemon asked for a file that the command does not name";
+    if (stream->copier.pid || stream->source_fd >= 0 || stream->started || length < 2 || length > sizeof path)
+        fail("the pyrt daemon sent a PACK that makes no sense");
+    memcpy(path, payload + 1, length - 1);
+    path[length - 1] = 0;
+    int done = copy_is_named(path, stream->argv)
+                   ? copy_pack(&stream->copier, path, payload[0], reason, sizeof reason)
+                   : -1;
+    if (done == 0) {
+        stream->source_fd = stream->copier.fd;
+        stream->source_is_file = 1;
+    }
+    queue(stream, PYRT_ANSWER, reason, done < 0 ? strlen(reason) : 0);
+}
+
+static void answer_unpack(struct stream *stream, const unsigned char *payload, size_t length)
+{
+    char path[4096], reason[] = "the daemon asked for a place to write to that the command does not name";
+    if (stream->copier.pid || stream->started || length < 2 || length > sizeof path)
+        fail("the pyrt daemon sent an UNPACK that makes no sense");
+    memcpy(path, payload + 1, length - 1);
+    path[length - 1] = 0;
+    int named = copy_is_named(path, stream->argv);
+    if (named) {
+        copy_unpack(&stream->copier, path, payload[0]);
+        sink_pipe(&stream->feed, stream->copier.fd);
+    }
+    queue(stream, PYRT_ANSWER, reason, named ? 0 : sizeof reason - 1);
+}
+
+/* The archive's end, or the child's: which of them came first is in its report. What went wrong here is said here. */
+static void end_unpack(struct stream *stream)
+{
+    char reason[8192];
+    if (!stream->copier.pid || !stream->copier.unpacks)
+        fail("the pyrt daemon sent a FEED that makes no sense");
+    if (copy_end(&stream->copier, reason, sizeof reason) < 0)
+        fail("%s", reason);
+    queue(stream, PYRT_ANSWER, NULL, 0);
+}
+
 static void act(struct stream *stream, int type, const unsigned char *payload, size_t length)
 {
     switch (type) {
@@ -221,6 +271,12 @@ static void act(struct stream *stream, int type, const unsigned char *payload, s
         return answer_ask(stream, payload, length);
     case PYRT_OPEN:
         return answer_open(stream, payload, length);
+    case PYRT_PACK:
+        return answer_pack(stream, payload, length);
+    case PYRT_UNPACK:
+        return answer_unpack(stream, payload, length);
+    case PYRT_FEED:
+        return end_unpack(stream);
     }
     fail("the pyrt daemon sent a frame this client does not know (type %d); are both of the same version?", type);
 }
@@ -234,8 +290,12 @@ static void consume(struct stream *stream)
         if (stream->left) {
             size_t want = there < stream->left ? there : stream->left;
             size_t done = sink_write(stream->sink, in->data + in->start, want);
-            if (done == SINK_BROKEN)
-                break_off(stream);
+            if (done == SINK_BROKEN) {
+                if (stream->sink != &stream->feed)
+                    break_off(stream);
+                end_unpack(stream);
+                fail("what unpacks the pyrt daemon's archive ended before the archive did");
+            }
             in->start += done;
             stream->left -= done;
             stream->blocked = done < want;
@@ -248,10 +308,11 @@ static void consume(struct stream *stream)
         int type = wire_parse(in->data + in->start, &length);
         if (type < 0)
             fail("what answers is not a pyrt daemon: it sent bytes that are no frame");
-        if (type == PYRT_STDOUT || type == PYRT_STDERR) {
+        int feeds = type == PYRT_FEED && length && stream->copier.pid && stream->copier.unpacks;
+        if (type == PYRT_STDOUT || type == PYRT_STDERR || feeds) {
             in->start += PYRT_FRAME_HEADER;
             stream->left = length;
-            stream->sink = &stream->sinks[type - PYRT_STDOUT];
+            stream->sink = feeds ? &stream->feed : &stream->sinks[type - PYRT_STDOUT];
             continue;
         }
         if (there < PYRT_FRAME_HEADER + length)
@@ -380,6 +441,10 @@ int serve(int socket_fd, const unsigned char *call, size_t call_bytes, char *con
     if (stream.again) {
         close(socket_fd);
         return SERVE_AGAIN;
+    }
+    if (stream.copier.pid) { /* the daemon broke off: what is half written goes before we do */
+        char reason[8192];
+        copy_end(&stream.copier, reason, sizeof reason);
     }
     int status = stream.detach ? leave(&stream) : stream.status;
     terminal_restore();

@@ -3,7 +3,9 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "tar/job.h"
@@ -152,6 +154,23 @@ static int put_hard_link(struct job *job, struct tar_item *item, bool *done)
     return put_headers(job, item);
 }
 
+/* Nothing in these is a file, and some of it never ends. */
+static bool kernel_own(int fd)
+{
+    struct statfs status;
+
+    if (fstatfs(fd, &status) < 0)
+        return false;
+    switch ((unsigned long)status.f_type) {
+    case PROC_SUPER_MAGIC:
+    case SYSFS_MAGIC:
+    case CGROUP_SUPER_MAGIC:
+    case CGROUP2_SUPER_MAGIC:
+        return true;
+    }
+    return false;
+}
+
 static int put_directory(struct job *job, struct tar_item *item)
 {
     const bool list[WALK_SIDES] = {true, false};
@@ -174,6 +193,8 @@ static int put_directory(struct job *job, struct tar_item *item)
         ret = put_mark(job, walk_path(&job->walk), length, "", OPAQUE);
     if (ret < 0)
         return failed(job, "cannot be read", ret);
+    if (job->copy && kernel_own(job->object.fd))
+        return 0;
     fds[WALK_NEW] = object_take_fd(&job->object);
     return failed(job, "cannot be listed", walk_enter(&job->walk, fds, list, (unsigned)mark));
 }
@@ -233,29 +254,19 @@ static int put_entry(struct job *job, const struct walk_entry *entry)
         if (strncmp(entry->name, WHITEOUT, strlen(WHITEOUT)) == 0)
             return job_warn(job, "has a name that means a deleted file in a layer: it is left out");
     }
-    if (job->object.fd >= 0 && (ret = object_read_xattrs(&job->object, job->object.fd)) < 0)
+    if (job->object.fd >= 0 && (!job->copy || job->owners) &&
+        (ret = object_read_xattrs(&job->object, job->object.fd)) < 0)
         return failed(job, "cannot be read: its extended attributes", ret);
     if (job->object.xattrs_lost && (ret = job_warn(job, "has extended attributes that no archive can hold")) < 0)
         return ret;
     return put_object(job);
 }
 
-static int put_root(struct job *job, int root_fd)
-{
-    int fd = openat(root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret;
-
-    if (fd < 0)
-        return failed(job, "cannot be opened", -errno);
-    if ((ret = object_of_directory(&job->object, fd)) == 0)
-        ret = object_read_xattrs(&job->object, fd);
-    job->object.fd = fd;
-    return ret < 0 ? failed(job, "cannot be read", ret) : put_object(job);
-}
-
-int archive_tree(struct job *job, int root_fd)
+/* The object itself, then everything in it, then the archive's end. */
+int archive_object(struct job *job)
 {
     struct walk_entry entry;
-    int ret = put_root(job, root_fd), step = WALK_ENTRY;
+    int ret = put_object(job), step = WALK_ENTRY;
 
     object_clear(&job->object);
     while (ret == 0 && (step = walk_next(&job->walk, &entry)) > WALK_END) {
@@ -272,4 +283,16 @@ int archive_tree(struct job *job, int root_fd)
     if (ret == 0)
         ret = output_flush(&job->output);
     return failed(job, "cannot be written to the archive", ret);
+}
+
+int archive_tree(struct job *job, int root_fd)
+{
+    int fd = openat(root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret;
+
+    if (fd < 0)
+        return failed(job, "cannot be opened", -errno);
+    if ((ret = object_of_directory(&job->object, fd)) == 0)
+        ret = object_read_xattrs(&job->object, fd);
+    job->object.fd = fd;
+    return ret < 0 ? failed(job, "cannot be read", ret) : archive_object(job);
 }

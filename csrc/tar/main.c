@@ -4,6 +4,7 @@
  *
  *     pyrt-tar --output FD --report FD ROOT [--frames]                      a whole tree
  *     pyrt-tar --output FD --report FD --layer --upper FD                   a container's own layer, with whiteouts
+ *     pyrt-tar --output FD --report FD --copy PATH [--follow] [--owners] ROOT [--feed]    what `pyrt cp` copies
  *     pyrt-tar --output FD --report FD --changes --upper FD ROOT [--target PATH]...
  *
  * ROOT says where a container's root is, as csrc/rootfs.h has it, or is --directory FD. With --changes it is what lies
@@ -13,14 +14,11 @@
  * So nothing is opened but single names in directories that are open (walk.h), what was opened is looked at before it
  * is believed (inspect.h), and the process can reach nothing but the tree (rootfs.h): read-only, without devices.
  *
- * The report is one write, a NUL after each field: errno (0: all is well), entries, bytes of content, bytes written,
- * path of the entry at fault (may be empty), text, number of warnings, and then path and text of the first of them.
- * Exit status 0, or 1 if errno is not 0.
+ * The report is that of job.h. Exit status 0, or 1 if its errno is not 0.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <linux/capability.h>
 #include <signal.h>
 #include <stdio.h>
@@ -29,23 +27,25 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/syscalls.h"
+#include "frames.h"
 #include "rootfs.h"
 #include "tar/job.h"
 
-#define FAULT_NAME_MAX 1000
-
-enum mode { MODE_TREE, MODE_LAYER, MODE_CHANGES };
+enum mode { MODE_TREE, MODE_LAYER, MODE_CHANGES, MODE_COPY };
 
 struct options {
     int output_fd, report_fd, directory_fd, upper_fd;
     enum mode mode;
-    bool frames;
+    bool frames, follow;
+    const char *path;
     struct rootfs root;
 };
 
 static int usage(void)
 {
-    fputs("usage: pyrt-tar --output FD --report FD [--frames] [--layer | --changes] [--upper FD] [--target PATH]...\n"
+    fputs("usage: pyrt-tar --output FD --report FD [--frames | --feed] [--layer | --changes] [--upper FD]\n"
+          "                [--target PATH]... [--copy PATH [--follow] [--owners]]\n"
           "                (--directory FD | --pidfd FD | --overlay-directory DIR --overlay-options OPTIONS\n"
           "                [--mask MODE:UID:GID:PATH]...)\n", stderr);
     return 2;
@@ -74,8 +74,16 @@ static bool parse_word(char ***at, struct options *options, struct job *job)
 
     if (fd)
         return descriptor(*++*at, fd);
-    if (strcmp(word, "--frames") == 0)
+    if (strcmp(word, "--frames") == 0 || strcmp(word, "--feed") == 0) {
         options->frames = true;
+        job->output.stream = strcmp(word, "--feed") == 0 ? PYRT_FEED : PYRT_STDOUT;
+    } else if (strcmp(word, "--copy") == 0 && (*at)[1]) {
+        options->mode = MODE_COPY;
+        options->path = *++*at;
+    } else if (strcmp(word, "--follow") == 0)
+        options->follow = true;
+    else if (strcmp(word, "--owners") == 0)
+        job->owners = true;
     else if (strcmp(word, "--layer") == 0)
         options->mode = MODE_LAYER;
     else if (strcmp(word, "--changes") == 0)
@@ -89,13 +97,13 @@ static bool parse_word(char ***at, struct options *options, struct job *job)
 
 static bool parse(char **argv, struct options *options, struct job *job)
 {
-    *options = (struct options){-1, -1, -1, -1, MODE_TREE, false, {.pidfd = -1}};
+    *options = (struct options){-1, -1, -1, -1, MODE_TREE, false, false, NULL, {.pidfd = -1}};
     for (char **at = argv + 1; *at; at++)
         if (!parse_word(&at, options, job) || !*at)
             return false;
     if (options->output_fd < 0 || options->report_fd < 0)
         return false;
-    if ((options->upper_fd >= 0) != (options->mode != MODE_TREE))
+    if ((options->upper_fd >= 0) != (options->mode == MODE_LAYER || options->mode == MODE_CHANGES))
         return false;
     if (options->mode == MODE_LAYER)
         return true;
@@ -105,20 +113,22 @@ static bool parse(char **argv, struct options *options, struct job *job)
 /* The trees as mounts of our own, made while the host's mount namespace is still there. -1 where there is none. */
 static int open_trees(const struct options *options, int *upper_fd, int *root_fd, const char **step)
 {
+    unsigned deep = options->mode == MODE_COPY ? ROOTFS_SUBMOUNTS : 0;
+
     *upper_fd = *root_fd = -1;
     if (options->upper_fd >= 0 && (*upper_fd = rootfs_clone(options->upper_fd, 0, step)) < 0)
         return *upper_fd;
     if (options->mode == MODE_LAYER)
         return 0;
     *root_fd = options->directory_fd >= 0 ? rootfs_clone(options->directory_fd, 0, step)
-                                          : rootfs_open(&options->root, 0, step);
+                                          : rootfs_open(&options->root, deep, step);
     return *root_fd < 0 ? *root_fd : 0;
 }
 
 static int work(struct job *job, const struct options *options)
 {
     /* overlayfs' marks are trusted attributes, which take the second to be read */
-    uint64_t keep = 1ULL << CAP_DAC_READ_SEARCH | (options->mode == MODE_TREE ? 0 : 1ULL << CAP_SYS_ADMIN);
+    uint64_t keep = 1ULL << CAP_DAC_READ_SEARCH | (options->upper_fd < 0 ? 0 : 1ULL << CAP_SYS_ADMIN);
     int upper_fd, root_fd, ret = open_trees(options, &upper_fd, &root_fd, &job->step);
 
     if (ret == 0)
@@ -129,54 +139,29 @@ static int work(struct job *job, const struct options *options)
     job->output.fd = options->output_fd;
     job->output.framed = options->frames;
     job->layer = options->mode == MODE_LAYER;
+    if (options->mode == MODE_COPY)
+        return archive_copy(job, root_fd, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS, options->path, options->follow);
     return options->mode == MODE_CHANGES ? changes_tell(job, upper_fd, root_fd)
                                          : archive_tree(job, job->layer ? upper_fd : root_fd);
-}
-
-static void report(int fd, struct job *job, int code)
-{
-    const char *name = code == 0 ? "" : walk_path(&job->walk), *step = job->step ? job->step : "";
-    struct bytes line = {0};
-    char text[256];
-    int used;
-
-    if (bytes_reserve(&line, FAULT_NAME_MAX + 1024) < 0)
-        return;
-    used = snprintf((char *)line.data, line.room, "%d%c%" PRIu64 "%c%" PRIu64 "%c%" PRIu64 "%c%.*s%c", -code, 0,
-                    job->entries, 0, job->bytes, 0, job->output.total, 0, FAULT_NAME_MAX, name, 0);
-    line.used = (size_t)used;
-    used = snprintf(text, sizeof text, "%s%s%s%c%" PRIu64 "%c", code ? step : "", code ? ": " : "",
-                    code ? strerror(-code) : "", 0, job->warning_count, 0);
-    if (bytes_append(&line, text, (size_t)used) == 0 &&
-        bytes_append(&line, job->warnings.data, job->warnings.used) == 0 && write(fd, line.data, line.used) < 0)
-        _exit(3); /* nobody listens any more */
-    bytes_free(&line);
 }
 
 int main(int argc, char **argv)
 {
     struct rlimit none = {0, 0};
     struct options options;
-    struct job *job = calloc(1, sizeof *job);
+    struct job *job = job_new();
     int ret;
 
     if (!job || !(job->targets = calloc((size_t)argc, sizeof *job->targets)))
         return 3;
-    job->object.fd = job->other.fd = -1;
     if (!parse(argv, &options, job))
         return usage();
     signal(SIGPIPE, SIG_IGN); /* a reader that leaves is an error like any other */
     setrlimit(RLIMIT_CORE, &none);
     ret = work(job, &options);
     /* what is half done is not told: the buffer holds the beginning of an archive that will not be finished */
-    report(options.report_fd, job, ret);
-    object_clear(&job->object);
-    object_clear(&job->other);
-    walk_free(&job->walk);
-    links_free(&job->links);
-    bytes_free(&job->headers);
-    bytes_free(&job->warnings);
+    job_report(job, options.report_fd, ret);
     free(job->targets);
-    free(job);
+    job_free(job);
     return ret < 0;
 }

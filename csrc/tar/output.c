@@ -11,7 +11,6 @@
 
 #define PIECE_BYTES (1024 * 1024) /* a frame's most */
 #define SMALL_BYTES (64 * 1024)   /* up to here copying costs less than a system call more */
-#define STREAM_STDOUT 1
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 
 static int wait_for_room(int fd)
@@ -40,10 +39,10 @@ static int send_bytes(int fd, const uint8_t *data, size_t length)
     return 0;
 }
 
-static void put_frame_header(uint8_t *header, size_t length)
+static void put_frame_header(const struct output *output, uint8_t *header, size_t length)
 {
     memset(header, 0, OUTPUT_FRAME_HEADER);
-    header[0] = STREAM_STDOUT;
+    header[0] = output->stream;
     for (int i = 0; i < 4; i++)
         header[4 + i] = (uint8_t)(length >> (24 - 8 * i));
 }
@@ -55,7 +54,7 @@ int output_flush(struct output *output)
     if (used == 0)
         return 0;
     if (header)
-        put_frame_header(output->buffer, used);
+        put_frame_header(output, output->buffer, used);
     output->used = 0;
     return send_bytes(output->fd, output->buffer + OUTPUT_FRAME_HEADER - header, header + used);
 }
@@ -145,7 +144,7 @@ static int send_piece(struct output *output, int file_fd, off_t offset, size_t l
 
     while (left > 0 && ret == 0) {
         if (!begun) { /* that it can be read at all is known only now */
-            put_frame_header(header, length);
+            put_frame_header(output, header, length);
             if ((ret = send_bytes(output->fd, header, sizeof header)) < 0)
                 return ret;
             begun = true;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Where the archive goes: a descriptor, blocking or not, to which either the plain bytes are written or frames of
- * stream 1 (csrc/frames.h), as a client reads them. Small pieces are gathered; what large files hold goes from the page
+ * one stream (csrc/frames.h), as a client reads them. Small pieces are gathered; what large files hold goes from the page
  * cache to the descriptor without passing through this process.
  *
  * A frame that was begun is always finished, so whoever holds the other end of the descriptor can go on with frames of
@@ -21,6 +21,7 @@
 struct output {
     int fd;
     bool framed;
+    uint8_t stream; /* the frames' type */
     uint64_t total; /* bytes of the archive so far */
     size_t used;
     uint8_t buffer[OUTPUT_FRAME_HEADER + OUTPUT_BUFFER];

@@ -7,13 +7,13 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
+#include "content.h"
+#include "metadata.h"
+
 #define WHITEOUT_BYTES 4 /* ".wh." */
-#define CHECK_SPACE_BYTES (16 * 1024 * 1024) /* smaller files are not worth a statvfs each */
 
 static int failed(struct job *job, const char *step)
 {
@@ -27,89 +27,54 @@ static int refuse(struct tar_reader *reader, int code, const char *text)
     return -code;
 }
 
-static bool xattr_allowed(const char *name)
+/* Write a new file under a name of its own, and put it into its place when it is whole. */
+static int replace_regular(struct job *job, struct tar_reader *reader, int parent_fd, const char *base,
+                           const struct tar_entry *entry)
 {
-    if (strcmp(name, "security.capability") == 0 || strcmp(name, "system.posix_acl_access") == 0 ||
-        strcmp(name, "system.posix_acl_default") == 0)
-        return true;
-    return strncmp(name, "user.", 5) == 0 && strncmp(name, "user.overlay.", 13) != 0;
-}
+    char name[64];
+    struct stat found;
+    int fd = -1, ret;
 
-static int set_xattrs(struct job *job, int fd, const struct tar_entry *entry)
-{
-    for (size_t i = 0; i < entry->xattr_count; i++) {
-        const struct tar_xattr *xattr = &entry->xattrs[i];
-
-        if (!xattr_allowed(xattr->name) || fsetxattr(fd, xattr->name, xattr->value.data, xattr->value.length, 0) == 0)
-            continue;
-        /* a store that knows no user.* (tmpfs before 6.6) is no reason to refuse an image; a lost capability is */
-        if (errno != ENOTSUP || strcmp(xattr->name, "security.capability") == 0)
-            return failed(job, "cannot be given an extended attribute");
+    if (fstatat(parent_fd, base, &found, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(found.st_mode))
+        return refuse(reader, EISDIR, "is a directory there: a file cannot replace it");
+    for (int i = 0; fd < 0 && i < 100; i++) {
+        snprintf(name, sizeof name, ".pyrt-copy-%d-%llu", (int)getpid(), (unsigned long long)job->temporaries++);
+        fd = openat(parent_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (fd < 0 && errno != EEXIST)
+            return failed(job, "cannot be made");
     }
-    return 0;
+    if (fd < 0)
+        return failed(job, "cannot be made");
+    ret = write_content(job, reader, fd, entry);
+    if (ret == 0)
+        ret = set_metadata(job, fd, entry);
+    close(fd);
+    if (ret == 0 && renameat(parent_fd, name, parent_fd, base) < 0)
+        ret = failed(job, "cannot replace what is there");
+    if (ret < 0)
+        unlinkat(parent_fd, name, 0);
+    return ret;
 }
 
-/* Owner first: chown(2) clears set-user-id bits and capabilities. The time last: everything else changes it. */
-static int set_metadata(struct job *job, int fd, const struct tar_entry *entry)
+/* Make room for what is no directory. A copy does not remove directories: nobody asked for that. */
+static int make_room(struct job *job, struct tar_reader *reader, int parent_fd, const char *base)
 {
-    struct timespec times[2] = {entry->mtime, entry->mtime};
     int ret;
 
-    if (fchown(fd, entry->uid, entry->gid) < 0)
-        return failed(job, "cannot be given its owner");
-    if (fchmod(fd, entry->mode) < 0)
-        return failed(job, "cannot be given its mode");
-    if ((ret = set_xattrs(job, fd, entry)) < 0)
-        return ret;
-    return futimens(fd, times) < 0 ? failed(job, "cannot be given its time") : 0;
-}
-
-/* What has no descriptor to be changed by: symbolic links, devices, fifos. The mode came with its making. */
-static int set_metadata_at(struct job *job, int parent_fd, const char *base, const struct tar_entry *entry)
-{
-    struct timespec times[2] = {entry->mtime, entry->mtime};
-
-    if (fchownat(parent_fd, base, entry->uid, entry->gid, AT_SYMLINK_NOFOLLOW) < 0)
-        return failed(job, "cannot be given its owner");
-    if (utimensat(parent_fd, base, times, AT_SYMLINK_NOFOLLOW) < 0)
-        return failed(job, "cannot be given its time");
-    return 0;
-}
-
-static int write_all(struct job *job, int fd, const uint8_t *data, size_t length)
-{
-    while (length > 0) {
-        ssize_t done = write(fd, data, length);
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done < 0)
-            return failed(job, "cannot be written");
-        data += done;
-        length -= (size_t)done;
+    if (job->copy) {
+        if (unlinkat(parent_fd, base, 0) == 0 || errno == ENOENT)
+            return 0;
+        if (errno == EISDIR || errno == EPERM) {
+            struct stat found;
+            if (fstatat(parent_fd, base, &found, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(found.st_mode))
+                return refuse(reader, EISDIR, "is a directory there: a file cannot replace it");
+            errno = EPERM;
+        }
+        return failed(job, "cannot replace what is there");
     }
-    return 0;
-}
-
-static int write_content(struct job *job, struct tar_reader *reader, int fd, const struct tar_entry *entry)
-{
-    const uint8_t *data = NULL;
-    struct statvfs space;
-    ssize_t got;
-    int ret;
-
-    /* A size nobody can hold is refused before the disk is filled with the attempt. */
-    if (entry->size > CHECK_SPACE_BYTES && fstatvfs(fd, &space) == 0 &&
-        entry->size / space.f_frsize > space.f_bavail) {
-        errno = ENOSPC;
-        return failed(job, "cannot be written");
-    }
-    while ((got = tar_content(reader, &data)) > 0) {
-        if ((ret = write_all(job, fd, data, (size_t)got)) < 0)
-            return ret;
-        job->bytes += (uint64_t)got;
-        job->bytes_left -= (uint64_t)got;
-    }
-    return (int)got;
+    ret = tree_remove(parent_fd, base);
+    job->step = ret < 0 ? "cannot replace what is there" : job->step;
+    return ret;
 }
 
 static int make_regular(struct job *job, struct tar_reader *reader, int parent_fd, const char *base,
@@ -117,12 +82,12 @@ static int make_regular(struct job *job, struct tar_reader *reader, int parent_f
 {
     int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, fd, ret;
 
+    if (job->copy)
+        return replace_regular(job, reader, parent_fd, base, entry);
     fd = openat(parent_fd, base, flags, 0600);
     if (fd < 0 && errno == EEXIST) {
-        if ((ret = tree_remove(parent_fd, base)) < 0) {
-            job->step = "cannot replace what is there";
+        if ((ret = make_room(job, reader, parent_fd, base)) < 0)
             return ret;
-        }
         fd = openat(parent_fd, base, flags, 0600);
     }
     if (fd < 0)
@@ -135,7 +100,8 @@ static int make_regular(struct job *job, struct tar_reader *reader, int parent_f
 }
 
 /* A directory over a directory keeps its content; over anything else it replaces it; over a whiteout it is opaque. */
-static int make_directory(struct job *job, int parent_fd, const char *base, const struct tar_entry *entry)
+static int make_directory(struct job *job, struct tar_reader *reader, int parent_fd, const char *base,
+                          const struct tar_entry *entry)
 {
     struct stat found;
     bool opaque = false;
@@ -144,7 +110,9 @@ static int make_directory(struct job *job, int parent_fd, const char *base, cons
     if (mkdirat(parent_fd, base, 0700) < 0) {
         if (errno != EEXIST || fstatat(parent_fd, base, &found, AT_SYMLINK_NOFOLLOW) < 0)
             return failed(job, "cannot be made");
-        opaque = tree_is_whiteout(&found);
+        if (job->copy && !S_ISDIR(found.st_mode))
+            return refuse(reader, ENOTDIR, "is no directory there: a directory cannot replace it");
+        opaque = !job->copy && tree_is_whiteout(&found);
         if (!S_ISDIR(found.st_mode) && (unlinkat(parent_fd, base, 0) < 0 || mkdirat(parent_fd, base, 0700) < 0))
             return failed(job, "cannot replace what is there");
     }
@@ -152,7 +120,7 @@ static int make_directory(struct job *job, int parent_fd, const char *base, cons
     if (fd < 0)
         return failed(job, "cannot be opened");
     ret = opaque ? tree_set_opaque(fd) : 0;
-    if (ret == 0)
+    if (ret == 0 && !(job->copy && tree_allows(fd) < 0)) /* a /proc that is mounted there stays what it is */
         ret = set_metadata(job, fd, entry);
     close(fd);
     return ret;
@@ -169,6 +137,10 @@ static int make_node(struct job *job, int parent_fd, const char *base, const str
 {
     mode_t kind = entry->type == TAR_CHARACTER ? S_IFCHR : entry->type == TAR_BLOCKDEV ? S_IFBLK : S_IFIFO;
 
+    if (job->copy && !job->owners && kind != S_IFIFO) {
+        job->left_out++;
+        return 0;
+    }
     if (mknodat(parent_fd, base, kind | entry->mode, makedev(entry->major, entry->minor)) < 0)
         return failed(job, "cannot be made");
     return set_metadata_at(job, parent_fd, base, entry);
@@ -192,8 +164,8 @@ static int make_hardlink(struct job *job, struct tar_reader *reader, int parent_
         ret = refuse(reader, EISDIR, "is a hard link to a directory");
     } else if (fstatat(parent_fd, base, &here, AT_SYMLINK_NOFOLLOW) == 0 && here.st_ino == there.st_ino) {
         ret = 0; /* to itself, or made before */
-    } else if ((ret = tree_remove(parent_fd, base)) < 0) {
-        job->step = "cannot replace what is there";
+    } else if ((ret = make_room(job, reader, parent_fd, base)) < 0) {
+        ; /* said already */
     } else if (linkat(from, target, parent_fd, base, 0) < 0) {
         ret = failed(job, "cannot be linked");
     }
@@ -229,6 +201,8 @@ static int apply_root(struct job *job, struct tar_reader *reader, int root_fd, c
 
     if (entry->type != TAR_DIRECTORY)
         return refuse(reader, EINVAL, "would replace the root itself");
+    if (job->copy) /* the directory was there before, and is not what is copied */
+        return 0;
     ret = set_metadata(job, root_fd, entry);
     tree_set_mtime(&job->tree, "", entry->mtime);
     return ret;
@@ -243,16 +217,14 @@ static int apply_plain(struct job *job, struct tar_reader *reader, int parent_fd
     case TAR_REGULAR:
         return make_regular(job, reader, parent_fd, base, entry);
     case TAR_DIRECTORY:
-        return make_directory(job, parent_fd, base, entry);
+        return make_directory(job, reader, parent_fd, base, entry);
     case TAR_HARDLINK:
         return make_hardlink(job, reader, parent_fd, base, entry);
     default:
         break;
     }
-    if ((ret = tree_remove(parent_fd, base)) < 0) {
-        job->step = "cannot replace what is there";
+    if ((ret = make_room(job, reader, parent_fd, base)) < 0)
         return ret;
-    }
     return entry->type == TAR_SYMLINK ? make_symlink(job, parent_fd, base, entry)
                                       : make_node(job, parent_fd, base, entry);
 }
@@ -265,19 +237,22 @@ static int no_parent(struct tar_reader *reader, struct job *job, int code)
         return refuse(reader, ELOOP, "would be written through a symbolic link");
     case ENOTDIR:
         return refuse(reader, ENOTDIR, "lies beneath something that is no directory");
+    case EPERM:
+        if (!job->copy)
+            break;
+        return refuse(reader, EPERM, "would lie in a file system of the kernel's own");
     case EXDEV:
         return refuse(reader, EXDEV, "leaves the image");
     case EDQUOT:
         return refuse(reader, EDQUOT, "is one entry more than the limit");
-    default:
-        job->step = "cannot be made: its directory";
-        return code;
     }
+    job->step = "cannot be made: its directory";
+    return code;
 }
 
 int apply(struct job *job, struct tar_reader *reader, const struct tar_entry *entry)
 {
-    enum name_kind kind = name_kind(entry->name);
+    enum name_kind kind = job->copy ? NAME_PLAIN : name_kind(entry->name);
     int parent_fd;
 
     job->step = "cannot be made";

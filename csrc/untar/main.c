@@ -1,19 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * pyrt-untar: unpacks the tar stream on its standard input into the directory it is given. Needs root.
+ * pyrt-untar: unpacks the tar stream on its standard input. Needs root.
  *
- *     pyrt-untar --target FD --report FD [--max-bytes N] [--max-entries N] [--sync]
+ *     pyrt-untar --report FD --target FD [--max-bytes N] [--max-entries N] [--sync]
  *
- * The archive is hostile. Two barriers, each sufficient: the process is shut into the target (sandbox.h), and every
- * path is resolved beneath it without following a link (tree.h). What it allocates does not grow with the archive.
- * With --sync the target's file system is on the disk when it ends.
+ * into an empty directory, as a layer of an image; with --sync the directory's file system is on the disk at the end.
  *
- * The report is one write of six fields, a NUL after each: errno (0: all is well), entries, bytes of content, bytes of
- * archive read, name of the entry at fault (may be empty), text. Exit status 0, or 1 if errno is not 0.
+ *     pyrt-untar --report FD --copy PATH [--into] [--owners] CONTAINER
+ *
+ * to a place in a container, as `pyrt cp` does (run.h, placement.h); for CONTAINER see rootfs.h. PATH is looked up in
+ * the container's root; what happens there while that goes on is the container's affair, and stays in it.
+ *
+ * The archive is hostile. Two barriers, each sufficient: the process is shut into the target (sandbox.h, rootfs.h), and
+ * every path is resolved beneath it without following a link (tree.h). What it allocates does not grow with the
+ * archive. The report is that of run.h. Exit status 0, or 1 if its errno is not 0.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,28 +26,31 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "apply.h"
+#include "base/syscalls.h"
+#include "rootfs.h"
+#include "run.h"
 #include "sandbox.h"
 
 #define MAX_BYTES (256ULL << 30)
 #define MAX_ENTRIES 4000000ULL
 
+#define BIT(capability) (1ULL << (capability))
+#define KEPT                                                                                                           \
+    (BIT(CAP_CHOWN) | BIT(CAP_DAC_OVERRIDE) | BIT(CAP_FOWNER) | BIT(CAP_FSETID) | BIT(CAP_MKNOD) | BIT(CAP_SETFCAP))
+
 struct options {
     int target_fd, report_fd;
     uint64_t max_bytes, max_entries;
     bool sync;
-};
-
-/* Everything a run needs, in one allocation. */
-struct run {
-    struct job job;
-    struct tar_reader reader;
-    struct tar_entry entry;
+    struct copy copy;
+    struct rootfs rootfs;
 };
 
 static int usage(void)
 {
-    fputs("usage: pyrt-untar --target FD --report FD [--max-bytes N] [--max-entries N] [--sync]\n", stderr);
+    fputs("usage: pyrt-untar --report FD --target FD [--max-bytes N] [--max-entries N] [--sync]\n"
+          "       pyrt-untar --report FD --copy PATH [--into] [--owners] CONTAINER\n",
+          stderr);
     return 2;
 }
 
@@ -57,86 +65,80 @@ static bool number(const char *text, uint64_t *value)
     return errno == 0 && *end == '\0';
 }
 
+static bool *find_switch(struct options *options, const char *word)
+{
+    return strcmp(word, "--sync") == 0     ? &options->sync
+           : strcmp(word, "--into") == 0   ? &options->copy.into
+           : strcmp(word, "--owners") == 0 ? &options->copy.owners
+                                           : NULL;
+}
+
 static bool parse(char **argv, struct options *options)
 {
     uint64_t target = UINT64_MAX, report = UINT64_MAX;
+    int taken;
 
-    *options = (struct options){.max_bytes = MAX_BYTES, .max_entries = MAX_ENTRIES};
+    *options = (struct options){.max_bytes = MAX_BYTES, .max_entries = MAX_ENTRIES, .rootfs.pidfd = -1};
     for (char **at = argv + 1; *at; at++) {
         uint64_t *value = strcmp(*at, "--target") == 0        ? &target
                           : strcmp(*at, "--report") == 0      ? &report
                           : strcmp(*at, "--max-bytes") == 0   ? &options->max_bytes
                           : strcmp(*at, "--max-entries") == 0 ? &options->max_entries
                                                               : NULL;
+        bool *flag = find_switch(options, *at);
+
         if (value) {
             if (!number(*++at, value))
                 return false;
-        } else if (strcmp(*at, "--sync") == 0) {
-            options->sync = true;
-        } else {
+        } else if (flag) {
+            *flag = true;
+        } else if (strcmp(*at, "--copy") == 0) {
+            if (!(options->copy.path = *++at))
+                return false;
+        } else if ((taken = rootfs_argument(&options->rootfs, &at)) <= 0) {
             return false;
         }
     }
-    if (target > INT32_MAX || report > INT32_MAX)
+    if (report > INT32_MAX || (options->copy.path ? !rootfs_given(&options->rootfs) : target > INT32_MAX))
         return false;
     options->target_fd = (int)target;
     options->report_fd = (int)report;
     return true;
 }
 
-static ssize_t read_stdin(void *context, uint8_t *into, size_t room)
+static int unpack_layer(struct run *run, const struct options *options)
 {
-    ssize_t got;
+    int root_fd = sandbox_enter(options->target_fd, &run->job.step), ret;
 
-    (void)context;
-    do
-        got = read(STDIN_FILENO, into, room);
-    while (got < 0 && errno == EINTR);
-    return got < 0 ? -errno : got;
+    if (root_fd < 0)
+        return root_fd;
+    if ((ret = run_layer(run, root_fd)) < 0)
+        return ret;
+    run->job.step = "write everything to the disk";
+    return options->sync && syncfs(root_fd) < 0 ? -errno : 0;
 }
 
-static int unpack(struct run *run, const struct options *options)
+static int confine(int directory_fd, const char **step)
 {
-    struct job *job = &run->job;
-    int ret = sandbox_enter(options->target_fd, &job->step);
-
-    if (ret < 0)
-        return ret;
-    job->tree = (struct tree){.root_fd = ret, .parent_fd = -1, .entries_left = options->max_entries};
-    job->bytes_left = options->max_bytes;
-    run->reader.source = read_stdin;
-    while ((ret = tar_next(&run->reader, &run->entry)) > 0)
-        if ((ret = apply(job, &run->reader, &run->entry)) < 0)
-            return ret;
-    if (ret < 0)
-        return ret;
-    run->entry.name[0] = '\0';
-    job->step = "restore a directory's time";
-    if ((ret = tree_leave(&job->tree)) < 0)
-        return ret;
-    job->step = "write everything to the disk";
-    return options->sync && syncfs(job->tree.root_fd) < 0 ? -errno : 0;
+    return rootfs_confine(directory_fd, KEPT, step);
 }
 
-/* The reader's text is a sentence by itself; a step of ours needs the kernel's reason behind it. */
-static void report(int fd, const struct run *run, int code)
+static int unpack_copy(struct run *run, struct options *options)
 {
-    const char *text = run->reader.text, *step = run->job.step;
-    bool whole = code == 0 || text[0];
-    char line[NAME_BYTES_MAX + READER_TEXT + 256];
-    int used = snprintf(line, sizeof line, "%d%c%llu%c%llu%c%llu%c%s%c%s%s%s", -code, 0,
-                        (unsigned long long)run->job.entries, 0, (unsigned long long)run->job.bytes, 0,
-                        (unsigned long long)run->reader.offset, 0, run->entry.name, 0, whole ? text : step ? step : "",
-                        whole ? "" : ": ", whole ? "" : strerror(-code));
+    struct copy *copy = &options->copy;
 
-    if (used > 0 && (size_t)used < sizeof line && write(fd, line, (size_t)used + 1) < 0)
-        _exit(3); /* nobody listens any more */
+    copy->root_fd = rootfs_open(&options->rootfs, ROOTFS_WRITABLE | ROOTFS_SUBMOUNTS, &run->job.step);
+    if (copy->root_fd < 0)
+        return copy->root_fd;
+    copy->resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+    copy->confine = confine;
+    return run_copy(run, copy);
 }
 
 int main(int argc, char **argv)
 {
     struct rlimit none = {0, 0};
-    struct options options;
+    static struct options options;
     struct run *run;
     int ret;
 
@@ -145,10 +147,10 @@ int main(int argc, char **argv)
         return usage();
     umask(0); /* modes are the archive's */
     setrlimit(RLIMIT_CORE, &none);
-    run = calloc(1, sizeof *run);
+    run = run_new(options.max_bytes, options.max_entries);
     if (!run)
         return 3;
-    ret = unpack(run, &options);
-    report(options.report_fd, run, ret);
+    ret = options.copy.path ? unpack_copy(run, &options) : unpack_layer(run, &options);
+    run_report(options.report_fd, run, ret);
     return ret < 0;
 }

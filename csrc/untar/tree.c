@@ -6,28 +6,55 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
-#include <stdbool.h>
+#include <linux/magic.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "base/syscalls.h"
+
+#define LATER_MAX 100000
+
+/* A mode that a directory gets in the end. */
+struct later {
+    struct later *next; /* owned */
+    mode_t mode;
+    char name[];
+};
+
 #define DIRECTORY (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 
-static int open_beneath(int fd, const char *path)
+/* The path is clean: without ".." the kernel never has to ask for another try (EAGAIN). */
+static int open_beneath(const struct tree *tree, int fd, const char *path)
 {
-    struct open_how how = {
-        .flags = DIRECTORY & ~O_NOFOLLOW, /* which would turn the last component's ELOOP into ENOTDIR */
-        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV,
-    };
-    int opened;
+    uint64_t resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | (tree->copy ? 0 : RESOLVE_NO_XDEV);
+    /* O_NOFOLLOW would turn the last component's ELOOP into ENOTDIR */
+    int opened = sys_openat2(fd, *path ? path : ".", DIRECTORY & ~O_NOFOLLOW, resolve), ret;
 
-    do /* EAGAIN: a rename elsewhere raced with the kernel's proof that we stayed beneath */
-        opened = (int)syscall(SYS_openat2, fd, *path ? path : ".", &how, sizeof how);
-    while (opened < 0 && errno == EAGAIN);
-    return opened < 0 ? -errno : opened;
+    if (opened >= 0 && tree->copy && (ret = tree_allows(opened)) < 0) {
+        close(opened);
+        return ret;
+    }
+    return opened;
+}
+
+int tree_allows(int fd)
+{
+    struct statfs status;
+
+    if (fstatfs(fd, &status) < 0)
+        return -errno;
+    switch ((unsigned long)status.f_type) {
+    case PROC_SUPER_MAGIC:
+    case SYSFS_MAGIC:
+    case CGROUP_SUPER_MAGIC:
+    case CGROUP2_SUPER_MAGIC:
+        return -EPERM;
+    }
+    return 0;
 }
 
 int tree_is_whiteout(const struct stat *status)
@@ -46,12 +73,12 @@ static int open_or_make(struct tree *tree, int fd, const char *base)
     struct stat before, found;
     struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}};
     bool opaque = false;
-    int child = open_beneath(fd, base), ret;
+    int child = open_beneath(tree, fd, base), ret;
 
     if (child != -ENOENT && child != -ENOTDIR)
         return child;
     if (child == -ENOTDIR) {
-        if (fstatat(fd, base, &found, AT_SYMLINK_NOFOLLOW) < 0 || !tree_is_whiteout(&found))
+        if (tree->copy || fstatat(fd, base, &found, AT_SYMLINK_NOFOLLOW) < 0 || !tree_is_whiteout(&found))
             return child;
         opaque = true;
     }
@@ -63,9 +90,9 @@ static int open_or_make(struct tree *tree, int fd, const char *base)
     if ((opaque && unlinkat(fd, base, 0) < 0) || mkdirat(fd, base, 0755) < 0)
         return -errno;
     times[1] = before.st_mtim;
-    if (futimens(fd, times) < 0)
+    if (!tree->copy && futimens(fd, times) < 0)
         return -errno;
-    child = open_beneath(fd, base);
+    child = open_beneath(tree, fd, base);
     if (child >= 0 && opaque && (ret = tree_set_opaque(child)) < 0) {
         close(child);
         return ret;
@@ -76,7 +103,7 @@ static int open_or_make(struct tree *tree, int fd, const char *base)
 /* Walk down component by component; `path` is written to while that goes on, and left as it was. */
 static int make_path(struct tree *tree, char *path)
 {
-    int fd = open_beneath(tree->root_fd, "");
+    int fd = open_beneath(tree, tree->root_fd, "");
 
     for (char *at = path; fd >= 0 && *at;) {
         size_t size = strcspn(at, "/");
@@ -114,7 +141,7 @@ int tree_parent(struct tree *tree, const char *name)
         return tree->parent_fd;
     if ((ret = tree_leave(tree)) < 0)
         return ret;
-    fd = open_beneath(tree->root_fd, path);
+    fd = open_beneath(tree, tree->root_fd, path);
     if (fd == -ENOENT || fd == -ENOTDIR)
         fd = make_path(tree, path);
     if (fd < 0)
@@ -135,7 +162,7 @@ int tree_existing_parent(struct tree *tree, const char *name)
     char path[NAME_BYTES_MAX + 1];
 
     directory_of(name, path);
-    return open_beneath(tree->root_fd, path);
+    return open_beneath(tree, tree->root_fd, path);
 }
 
 int tree_leave(struct tree *tree)
@@ -145,9 +172,40 @@ int tree_leave(struct tree *tree)
 
     if (tree->parent_fd < 0)
         return 0;
-    ret = futimens(tree->parent_fd, times) < 0 ? -errno : 0;
+    /* of a copy: where it goes has changed, and may show it; and a directory that was there may be another user's */
+    ret = tree->copy && !tree->parent[0] ? 0 : futimens(tree->parent_fd, times) < 0 ? -errno : 0;
     close(tree->parent_fd);
     tree->parent_fd = -1;
+    return tree->copy && ret == -EPERM ? 0 : ret;
+}
+
+int tree_set_mode_later(struct tree *tree, const char *name, mode_t mode)
+{
+    struct later *later = tree->later_count < LATER_MAX ? malloc(sizeof *later + strlen(name) + 1) : NULL;
+
+    if (!later)
+        return -ENOMEM;
+    *later = (struct later){.next = tree->later, .mode = mode};
+    strcpy(later->name, name);
+    tree->later = later;
+    tree->later_count++;
+    return 0;
+}
+
+int tree_finish(struct tree *tree)
+{
+    int ret = tree_leave(tree), fd;
+
+    while (ret == 0 && tree->later) { /* the last one first: what is within comes before what it is in */
+        struct later *later = tree->later;
+
+        fd = open_beneath(tree, tree->root_fd, later->name);
+        ret = fd < 0 ? fd : fchmod(fd, later->mode) < 0 ? -errno : 0;
+        if (fd >= 0)
+            close(fd);
+        tree->later = later->next;
+        free(later);
+    }
     return ret;
 }
 

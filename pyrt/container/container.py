@@ -6,6 +6,8 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pyrt.container.config import Record
@@ -14,6 +16,8 @@ from pyrt.durable import sync_directory, write_atomically, write_durably
 from pyrt.errors import ConflictError, NotFoundError
 from pyrt.image.sizes import tree_bytes
 from pyrt.network.allocation import Allocation
+
+WRITERS_S = 10.0
 
 
 class Container:
@@ -28,6 +32,7 @@ class Container:
         self.restarts = 0  # how many are stopping it in order to start it again
         self.removal: asyncio.Task[None] | None = None  # somebody's `rm`, from its beginning
         self.discarding: asyncio.Task[None] | None = None  # its files and its name go; there is no way back
+        self.writers = 0  # programs of ours that have its root mounted, and write there
         self._waiters: list[asyncio.Future[None]] = []
         self._saving = asyncio.Lock()
 
@@ -176,16 +181,36 @@ class Container:
         """
         state = run or await self.started()
         while state.active:
-            await self._change()
+            await self.changed()
         return state
 
     async def started(self) -> State:
         """Wait until it is not being started any more, whatever came of that."""
         while self.state.starting:
-            await self._change()
+            await self.changed()
         return self.state
 
-    async def _change(self) -> None:
+    @contextmanager
+    def written(self) -> Iterator[None]:
+        """Count as one that writes to its root, by a mount that no start must meet."""
+        self.writers += 1
+        try:
+            yield
+        finally:
+            self.writers -= 1
+            self.wake()
+
+    async def unwritten(self) -> None:
+        """Wait until nobody does. Raises ConflictError where that takes long: somebody may be copying by hand."""
+        try:
+            async with asyncio.timeout(WRITERS_S):
+                while self.writers:
+                    await self.changed()
+        except TimeoutError:
+            raise ConflictError(f"something is being copied into container {self.label}: wait for its end") from None
+
+    async def changed(self) -> None:
+        """Wait until something has become of it."""
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         await waiter

@@ -64,6 +64,7 @@ async def start(runtime: Runtime, container: Container, viewer: Viewer) -> bool:
         return False
     before, record = container.begin(new_run()), container.record
     try:
+        await container.unwritten()
         prepare(runtime, container)
         await container.save()
         await launch(runtime, container, viewer)

@@ -21,9 +21,14 @@ START: Final[int]
 ASK: Final[int]
 OPEN: Final[int]
 ANSWER: Final[int]
+PACK: Final[int]
+UNPACK: Final[int]
+FEED: Final[int]
 START_STDIN: Final[int]
 START_TTY: Final[int]
 START_SIGNALS: Final[int]
+COPY_OWNERS: Final[int]
+COPY_FOLLOW: Final[int]
 
 class FrameError(ValueError): ...
 

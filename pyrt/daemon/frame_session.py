@@ -110,9 +110,26 @@ class FrameSession(Session):
         pairs = (item.partition(b"=") for item in answer.split(b"\0") if item)
         return {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
 
-    async def open(self, path: str) -> AsyncIterator[bytes]:
+    def open(self, path: str) -> AsyncIterator[bytes]:
+        return self._source(frames.OPEN, path, encode(path))
+
+    def pack(self, path: str, *, follow: bool, owners: bool) -> AsyncIterator[bytes]:
+        flags = frames.COPY_FOLLOW * follow | frames.COPY_OWNERS * owners
+        return self._source(frames.PACK, path, bytes([flags]) + encode(path))
+
+    async def unpack(self, path: str, *, owners: bool) -> None:
         async with self._asking:
-            reason = await self._ask(frames.OPEN, encode(path))
+            reason = await self._ask(frames.UNPACK, bytes([frames.COPY_OWNERS * owners]) + encode(path))
+        if reason:
+            raise PyrtError(reason.decode("utf-8", "replace"))
+
+    async def unpacked(self) -> None:
+        async with self._asking:
+            await self._ask(frames.FEED, b"")
+
+    async def _source(self, kind: int, path: str, payload: bytes) -> AsyncIterator[bytes]:
+        async with self._asking:
+            reason = await self._ask(kind, payload)
             if reason:
                 raise PyrtError(reason.decode("utf-8", "replace"))
             file = self._file = object()

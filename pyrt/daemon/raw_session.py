@@ -12,6 +12,7 @@ from pyrt.daemon.session import CHUNK_BYTES, Session, encode
 from pyrt.errors import PyrtError
 
 _SIZE = (24, 80)  # the client does not tell that of its terminal
+_NO_TREES = "a client of Docker 0.1.0 cannot copy files; use - and an archive on its stdin or stdout"
 _OUTPUT = (frames.STDOUT, frames.STDERR)
 
 
@@ -66,6 +67,15 @@ class RawSession(Session):
         except ConnectionError:
             self._lost()
             raise
+
+    def pack(self, path: str, *, follow: bool, owners: bool) -> AsyncIterator[bytes]:
+        raise PyrtError(_NO_TREES)
+
+    async def unpack(self, path: str, *, owners: bool) -> None:
+        raise PyrtError(_NO_TREES)
+
+    async def unpacked(self) -> None:
+        raise PyrtError(_NO_TREES)
 
     def _watch(self, wanted: bool) -> None:
         # The loop's own epoll would report what nobody has read yet over and over; this one waits for the end alone.

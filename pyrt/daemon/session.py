@@ -125,6 +125,25 @@ class Session(abc.ABC):
         the client leaves.
         """
 
+    @abc.abstractmethod
+    def pack(self, path: str, *, follow: bool, owners: bool) -> AsyncIterator[bytes]:
+        """Read a tar of something on the client's side, which a word of its command has to name; as `open`.
+
+        `follow`: of a symbolic link what it leads to; `owners`: with extended attributes.
+        """
+
+    @abc.abstractmethod
+    async def unpack(self, path: str, *, owners: bool) -> None:
+        """Have a tar unpacked on the client's side, at what a word of its command names.
+
+        The tar then goes to the connection in frames of type FEED, and `unpacked` is its end. What goes wrong there the
+        client says itself, and leaves. Raises PyrtError where it refuses.
+        """
+
+    @abc.abstractmethod
+    async def unpacked(self) -> None:
+        """End the tar, and wait until it is unpacked."""
+
     # --- the socket ----------------------------------------------------------------------------------------------
 
     def hand_over(self) -> socket.socket:

@@ -18,7 +18,7 @@ from pyrt.engine.seccomp_profile import default_profile
 from pyrt.engine.seccomp_rules import ARCHITECTURES
 from pyrt.errors import PyrtError
 
-VERSION = 1  # of the compiler: to be raised when the same profile makes another program
+VERSION = 2  # of the compiler: to be raised when the same profile makes another program
 _FILTER_BYTES = 8  # struct sock_filter
 
 
@@ -72,7 +72,7 @@ class ProgramCache:
     """Compiled programs as files named by the digest of all that they are made from.
 
     Threads and processes may share it. A file is complete or not there. Nothing is ever removed: there are as many as
-    combinations in use, of 8 KiB each.
+    combinations in use, of a few KiB at most.
     """
 
     def __init__(self, directory: Path) -> None:

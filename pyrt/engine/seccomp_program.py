@@ -3,34 +3,32 @@
 
 libseccomp makes the rules into a binary tree per architecture. It cannot say "this number is newer than the profile",
 so a few instructions of our own go in front, which answer ENOSYS for such numbers and else fall into its program.
+The whole, in which every number is asked for by itself, is then put in order by ranges: see seccomp_ranges.py.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import struct
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pyrt.engine._seccomp import ffi, lib
+from pyrt.engine.seccomp_code import JUMP, LOAD, RETURN, Instruction, encode
+from pyrt.engine.seccomp_graph import ARCHITECTURE, HIGHEST, JEQ, JGE, JGT, NUMBER
+from pyrt.engine.seccomp_ranges import by_ranges
 from pyrt.engine.seccomp_rules import Action, Profile, Rule
 from pyrt.errors import PyrtError
 
 INSTRUCTION_BYTES = 8  # struct sock_filter
 MOST_INSTRUCTIONS = 4096  # BPF_MAXINSNS
 _NUMBERS = (range(600), range(0xF0000, 0xF0010))  # where Linux has numbers; the second are 32-bit ARM's own
-_WORTHWHILE_GAP = 8  # shorter runs of unused numbers are not worth two instructions a call: they get EPERM
+_WORTHWHILE_GAP = 8  # shorter runs of unused numbers are holes that no call will fill any more: they get EPERM
 _X32_BIT = 0x40000000
-_HIGHEST = 0xFFFFFFFF
 _SKIPPED = 0xFFFFFFFF  # the number a tracer leaves behind when it wants the call not made (strace's fault injection)
 _SOCKETCALL, _SYS_SOCKET = 102, 1
-
-# struct seccomp_data, and classic BPF
-_NR, _ARCH, _ARGUMENT_0 = 0, 4, 16
-_LOAD, _RETURN, _JUMP, _JEQ, _JGE, _JGT = 0x20, 0x06, 0x05, 0x15, 0x35, 0x25
+_ARGUMENT_0 = 16  # its lower half's offset in struct seccomp_data
 _RET_ALLOW, _RET_ENOSYS = 0x7FFF0000, 0x00050000 | errno.ENOSYS
-_Instruction = tuple[int, int, int, int]  # code, jt, jf, k
 _Context = Any  # scmp_filter_ctx
 
 
@@ -42,6 +40,14 @@ def library_version() -> str:
 
 def compile_program(profile: Profile) -> bytes:
     """Return the program as an array of struct sock_filter. Raises PyrtError for what libseccomp does not accept."""
+    program = by_ranges(plain_program(profile))
+    if len(program) > MOST_INSTRUCTIONS * INSTRUCTION_BYTES:
+        raise PyrtError(f"the seccomp profile is too long: {len(program) // INSTRUCTION_BYTES} instructions, not 4096")
+    return program
+
+
+def plain_program(profile: Profile) -> bytes:
+    """Return the program as libseccomp makes it: the same decisions in several times the instructions."""
     action = _action(profile.default)
     contexts = []
     try:
@@ -59,10 +65,7 @@ def compile_program(profile: Profile) -> bytes:
     finally:
         for context in contexts:
             lib.seccomp_release(context)
-    program = _encode(_prologue(profile)) + program
-    if len(program) > MOST_INSTRUCTIONS * INSTRUCTION_BYTES:
-        raise PyrtError(f"the seccomp profile is too long: {len(program) // INSTRUCTION_BYTES} instructions, not 4096")
-    return program
+    return encode(_prologue(profile)) + program
 
 
 def _numbers(profile: Profile, architecture: int) -> dict[str, int]:
@@ -157,10 +160,10 @@ def absent_ranges(known: Iterable[int], *, gaps: bool = True) -> list[tuple[int,
         if gaps and number - following >= _WORTHWHILE_GAP:
             ranges.append((following, number - 1))
         following = number + 1
-    return [*ranges, (following, _HIGHEST)]
+    return [*ranges, (following, HIGHEST)]
 
 
-def _prologue(profile: Profile) -> list[_Instruction]:
+def _prologue(profile: Profile) -> list[Instruction]:
     """Return the instructions in front: for each architecture a block that ends in a jump behind them all."""
     if not profile.absent:
         return []
@@ -178,32 +181,28 @@ def _prologue(profile: Profile) -> list[_Instruction]:
             ranges[-1] = (ranges[-1][0], _X32_BIT - 1)
         blocked = architecture == "SCMP_ARCH_X86" and not profile.socketcall_opens
         blocks.append((token, _block(ranges, blocked)))
-    program: list[_Instruction] = []
+    program: list[Instruction] = []
     for token, block in reversed(blocks):
-        block = [*block, (_JUMP, 0, 0, len(program))]
-        program = [(_JEQ, 0, len(block), token), *block, *program]
-    return [(_LOAD, 0, 0, _ARCH), *program]
+        block = [*block, (JUMP, 0, 0, len(program))]
+        program = [(JEQ, 0, len(block), token), *block, *program]
+    return [(LOAD, 0, 0, ARCHITECTURE), *program]
 
 
-def _block(ranges: list[tuple[int, int]], no_socketcall: bool) -> list[_Instruction]:
+def _block(ranges: list[tuple[int, int]], no_socketcall: bool) -> list[Instruction]:
     """Return the checks of one architecture. Jumps to its end go to the instruction after the block."""
-    body: list[_Instruction] = []
+    body: list[Instruction] = []
     if no_socketcall:
         body = [
-            (_JEQ, 0, 3, _SOCKETCALL),
-            (_LOAD, 0, 0, _ARGUMENT_0),  # its lower half; compat calls have no other
-            (_JEQ, 0, 1, _SYS_SOCKET),
-            (_RETURN, 0, 0, _RET_ENOSYS),
+            (JEQ, 0, 3, _SOCKETCALL),
+            (LOAD, 0, 0, _ARGUMENT_0),  # its lower half; compat calls have no other
+            (JEQ, 0, 1, _SYS_SOCKET),
+            (RETURN, 0, 0, _RET_ENOSYS),
         ]
     for low, high in reversed(ranges):
-        answer: list[_Instruction] = [(_RETURN, 0, 0, _RET_ENOSYS)]
-        if high == _HIGHEST:
-            answer = [(_JEQ, 0, 1, _SKIPPED), (_RETURN, 0, 0, _RET_ALLOW), *answer]
+        answer: list[Instruction] = [(RETURN, 0, 0, _RET_ENOSYS)]
+        if high == HIGHEST:
+            answer = [(JEQ, 0, 1, _SKIPPED), (RETURN, 0, 0, _RET_ALLOW), *answer]
         else:
-            answer = [(_JGT, len(answer), 0, high), *answer]
-        body = [(_JGE, 0, len(answer), low), *answer, *body]
-    return [(_LOAD, 0, 0, _NR), *body]
-
-
-def _encode(program: list[_Instruction]) -> bytes:
-    return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+            answer = [(JGT, len(answer), 0, high), *answer]
+        body = [(JGE, 0, len(answer), low), *answer, *body]
+    return [(LOAD, 0, 0, NUMBER), *body]

@@ -13,7 +13,7 @@ import fcntl
 import hashlib
 import os
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ MAX_ENTRIES = 4_000_000
 _PROGRAM = Path(pyrt.core.__file__).parent / "_libexec" / "pyrt-untar"
 _PIPE_BYTES = 1 << 20
 _REPORT_BYTES = 8192
+_CLEANING_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,8 @@ class Unpacked:
 
 
 @dataclass(frozen=True, slots=True)
-class _Report:
-    """The program's answer; see csrc/untar/main.c."""
+class Report:
+    """The program's answer; see csrc/untar/run.h. `name` is the entry at fault, "" where it is none."""
 
     errno: int
     entries: int
@@ -62,18 +63,39 @@ def unpack(
     content and `max_entries` entries are taken. Raises ImageError; `target` then holds some part of the archive and is
     the caller's to remove. What `chunks` raises is passed on.
     """
+    digest = hashlib.sha256()
+
+    def blocks() -> Iterator[bytes]:
+        for block in decompress(chunks):
+            yield block
+            digest.update(block)
+
     target_fd = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        words = ["--target", str(target_fd), "--max-bytes", str(max_bytes), "--max-entries", str(max_entries)]
+        answer = extract([*words, *(["--sync"] if sync else [])], [target_fd], blocks())
+    finally:
+        os.close(target_fd)
+    if answer.errno:
+        raise ImageError(_explain(answer, max_bytes, max_entries))
+    return Unpacked(digest.hexdigest(), answer.entries, answer.bytes)
+
+
+def extract(words: Sequence[str], fds: Sequence[int], blocks: Iterable[bytes]) -> Report:
+    """Run the program with these words, without --report, on an uncompressed archive; `fds` it inherits.
+
+    Blocks until it has ended, and takes no more of the archive than it reads. Raises ImageError where it died; what
+    `blocks` raises is passed on, after the program was told by the archive's end and has cleaned up.
+    """
     report_fd, their_report_fd = os.pipe()
     try:
-        command = [str(_PROGRAM), "--target", str(target_fd), "--report", str(their_report_fd)]
-        command += ["--max-bytes", str(max_bytes), "--max-entries", str(max_entries), *(["--sync"] if sync else [])]
         process = subprocess.Popen(
-            command,
+            [str(_PROGRAM), "--report", str(their_report_fd), *words],
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            pass_fds=(target_fd, their_report_fd),
+            pass_fds=(*fds, their_report_fd),
             cwd="/",
             env={},
         )
@@ -81,47 +103,50 @@ def unpack(
         os.close(report_fd)
         raise
     finally:
-        os.close(target_fd)
         os.close(their_report_fd)
     with os.fdopen(report_fd, "rb") as report, process:
         try:
-            diff_id = _feed(chunks, process)
-            answer = _parse(report.read(_REPORT_BYTES), process)
+            _feed(blocks, process)
+            return _parse(report.read(_REPORT_BYTES), process)
         except BaseException:
-            process.kill()
+            _end(process)
             raise
-    if answer.errno:
-        raise ImageError(_explain(answer, max_bytes, max_entries))
-    return Unpacked(diff_id, answer.entries, answer.bytes)
 
 
-def _feed(chunks: Iterable[bytes], process: subprocess.Popen[bytes]) -> str:
-    """Send the uncompressed archive to the program until it ends or the program does; return the archive's sha256."""
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Let the program find the archive's end, and give it a moment to remove what is half written."""
     assert process.stdin is not None
-    digest = hashlib.sha256()
+    process.stdin.close()
+    try:
+        process.wait(_CLEANING_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+def _feed(blocks: Iterable[bytes], process: subprocess.Popen[bytes]) -> None:
+    """Send the archive to the program until it ends or the program does."""
+    assert process.stdin is not None
     fd = process.stdin.fileno()
     with contextlib.suppress(OSError):  # the user's total may be used up; it only costs speed
         fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
     try:
-        for block in decompress(chunks):
+        for block in blocks:
             view = memoryview(block)
             while view:
                 view = view[os.write(fd, view) :]
-            digest.update(block)
     except BrokenPipeError:
         pass  # it has found a fault, and says so in its report
     process.stdin.close()
-    return digest.hexdigest()
 
 
-def _parse(report: bytes, process: subprocess.Popen[bytes]) -> _Report:
+def _parse(report: bytes, process: subprocess.Popen[bytes]) -> Report:
     fields = report.split(b"\0")
     if len(fields) != 7:
         status = process.wait()
         how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
         raise ImageError(f"the extractor {how} before the archive was unpacked")
     code, entries, size = (int(field) for field in fields[:3])
-    return _Report(code, entries, size, printable(fields[4], 200), printable(fields[5], 400))
+    return Report(code, entries, size, printable(fields[4], 200), printable(fields[5], 400))
 
 
 def printable(text: bytes, limit: int) -> str:
@@ -131,7 +156,7 @@ def printable(text: bytes, limit: int) -> str:
     return shown if len(shown) <= limit else shown[:limit] + "..."
 
 
-def _explain(report: _Report, max_bytes: int, max_entries: int) -> str:
+def _explain(report: Report, max_bytes: int, max_entries: int) -> str:
     where = f"entry '{report.name}' " if report.name else ""
     if report.errno == errno.ENOSPC:
         return f"no space left on the disk after {report.bytes} bytes{f', at {where}' if where else ''}".rstrip()

@@ -39,6 +39,14 @@ class Packed:
         return [*self.warnings, *([f"and {more} more like these"] if more else [])]
 
 
+class UnreadableError(ImageError):
+    """Something could not be read. `errno` is the kernel's reason, `name` the entry at fault, "" for the whole."""
+
+    def __init__(self, errno: int, name: str, text: str) -> None:
+        super().__init__(f"'/{name}' {text}" if name else text)
+        self.errno, self.name, self.text = errno, name, text
+
+
 class ReaderGoneError(ImageError):
     """Nobody reads the archive any more."""
 
@@ -103,8 +111,7 @@ class Packing:
         if code in (errno.EPIPE, errno.ECONNRESET):
             raise ReaderGoneError("nobody reads the archive any more")
         if code:
-            where = f"'/{printable(fields[4], 200)}' " if fields[4] else ""
-            raise ImageError(where + printable(fields[5], 400))
+            raise UnreadableError(code, printable(fields[4], 200), printable(fields[5], 400))
         pairs = zip(fields[7:-1:2], fields[8::2], strict=False)
         warnings = tuple(f"/{printable(path, 200)} {printable(text, 200)}" for path, text in pairs)
         return Packed(entries, size, warnings, int(fields[6]))

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import pytest
 from tests.cli.fake_server import FakeServer, Peer
 
 REPOSITORY = Path(__file__).parents[2]
+NOBODY = 65534
 Script = Callable[[Peer], Any]
 
 
@@ -30,8 +33,13 @@ def program() -> str:
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Callable[[Script], FakeServer]:
-    """Start a server that plays a script."""
-    return lambda script: FakeServer(tmp_path / "fake.sock", script)
+    """Start a server that plays a script; one after the other."""
+
+    def start(script: Script) -> FakeServer:
+        (tmp_path / "fake.sock").unlink(missing_ok=True)
+        return FakeServer(tmp_path / "fake.sock", script)
+
+    return start
 
 
 class Client:
@@ -60,6 +68,25 @@ class Client:
 @pytest.fixture
 def client(program: str, serve: Callable[[Script], FakeServer]) -> Client:
     return Client(program, serve)
+
+
+@pytest.fixture
+def nobody(program: str) -> Iterator[tuple[Client, Path]]:
+    """A client that somebody else than root can run, and a directory of his."""
+    with tempfile.TemporaryDirectory(prefix="pyrt-nobody-", dir="/tmp") as name:
+        top = Path(name)
+        top.chmod(0o755)
+        shutil.copy(program, top / "pyrt")
+        (top / "home").mkdir()
+        os.chown(top / "home", NOBODY, NOBODY)
+
+        def serve(script: Script) -> FakeServer:
+            (top / "socket").unlink(missing_ok=True)
+            server = FakeServer(top / "socket", script)
+            (top / "socket").chmod(0o666)
+            return server
+
+        yield Client(str(top / "pyrt"), serve), top / "home"
 
 
 class Instance:

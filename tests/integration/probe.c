@@ -286,6 +286,14 @@ static void echo_datagrams(const char *port)
     }
 }
 
+/* A B: puts each in the place of the other, for ever. */
+static void exchange(const char *a, const char *b)
+{
+    while (renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE) == 0)
+        ;
+    exit(1);
+}
+
 int main(int argc, char **argv)
 {
     const char *verb = argc > 1 ? argv[1] : "", *first = argc > 2 ? argv[2] : "";
@@ -323,6 +331,8 @@ int main(int argc, char **argv)
         emit(atoi(argv[2]), strtoull(argv[3], NULL, 10), strtoull(argv[4], NULL, 10));
     else if (strcmp(verb, "udp") == 0)
         echo_datagrams(first);
+    else if (strcmp(verb, "exchange") == 0 && argc > 3)
+        exchange(argv[2], argv[3]);
     else if (strcmp(verb, "exit") == 0)
         return atoi(first);
     else

@@ -112,7 +112,7 @@ def test_the_wheel_has_what_runs_and_only_that(wheel: Path) -> None:
         modes = {info.filename: info.external_attr >> 16 for info in archive.infolist()}
         programs = {name: archive.read(name) for name in modes if "/_libexec/" in name or "/scripts/" in name}
     [client] = [name for name in programs if name.endswith(".data/scripts/pyrt")]
-    assert {Path(name).name for name in programs} == {"pyrt", "pyrt-init", "pyrt-untar"}
+    assert {Path(name).name for name in programs} == {"pyrt", "pyrt-init", "pyrt-tar", "pyrt-untar"}
     for name, content in programs.items():
         assert stat.S_IMODE(modes[name]) == 0o755, name
         assert os.fsencode(sys.executable) not in content, f"{name} names an interpreter of the build machine"

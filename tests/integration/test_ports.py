@@ -121,7 +121,7 @@ def test_reachable_from_everywhere(pyrt: Pyrt, port: int, host_address: str, out
 
 
 def test_a_container_reaches_itself(pyrt: Pyrt, port: int, host_address: str) -> None:
-    script = "nc -ll -p 80 -e echo web & until [ \"$(nc 127.0.0.1 80)\" = web ]; do :; done; "
+    script = 'nc -ll -p 80 -e echo web & until [ "$(nc 127.0.0.1 80)" = web ]; do :; done; '
     script += f"nc -w 2 {host_address} {port}"
     assert pyrt.run("-p", f"{port}:80", "bb", "sh", "-c", script).text == "web"
 

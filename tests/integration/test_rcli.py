@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import io
 import json
 import re
 import select
 import socket
 import subprocess
 import sys
+import tarfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -384,7 +386,74 @@ def test_several_arguments(docker: Docker) -> None:
     assert docker("ps", "-a", "-q") == b""
 
 
+def test_diff_and_export(either: Docker, probe: Path, tmp_path: Path) -> None:
+    script = "probe emit 1 3000000 4 > /data; echo x >> /etc/passwd; rm /bin/yes"
+    name = either.detached("bb", "sh", "-c", script)
+    assert either("wait", name) == b"0\n"
+    assert sorted(set(either.lines("diff", name)) & {"A /data", "C /etc/passwd", "D /bin/yes"}) == [
+        "A /data",
+        "C /etc/passwd",
+        "D /bin/yes",
+    ]
+    archive = either("export", name)
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        (member,) = [member for member in tar if member.name.strip("./") == "data"]
+        content = tar.extractfile(member)
+        assert content and content.read() == emitted(probe, 3_000_000, 4)
+        assert not [found for found in tar.getnames() if found.endswith("bin/yes")]
+    assert either("import", "-", "again", input=archive).count(b"\n") == 1
+    assert either("run", "again", "sha256sum", "/data").split()[0].decode() == (
+        hashlib.sha256(emitted(probe, 3_000_000, 4)).hexdigest()
+    )
+    either("rm", *either.lines("ps", "-a", "-q"))
+    assert either("rmi", "again") == b""
+    assert either("diff", "nosuch") == b"Error: No such container: nosuch\n"
+
+
+def test_an_export_nobody_reads_to_the_end(either: Docker, pyrt: Pyrt) -> None:
+    name = either.detached("bb", "sh", "-c", "dd if=/dev/zero of=/big bs=1M count=64 2>/dev/null")
+    either("wait", name)
+    with either.dial("export", name) as peer:
+        assert peer.recv(512)
+    assert either("rm", name) == b""
+
+
+def test_pause(docker: Docker) -> None:
+    name = docker.detached("bb", "sleep", "1000")
+    assert docker.lines("pause", name) == [name]
+    assert "(Paused)" in docker.text("ps")
+    assert docker.lines("unpause", name) == [name]
+    docker("kill", name)
+
+
+def test_top_and_stats(docker: Docker) -> None:
+    name = docker.detached("bb", "sleep", "1000")
+    header, process = docker.lines("top", name)
+    assert header.split()[-1] == "CMD" and process.endswith("sleep 1000")
+    header, row = docker.lines("stats", "-no-stream", name)
+    assert header.startswith("ID ") and row.startswith(name[:16])
+    docker("kill", name)
+
+
+def test_events_as_they_happen(either: Docker) -> None:
+    with either.dial("events") as peer:
+        peer.shutdown(socket.SHUT_WR)
+        shown = b""
+        while b" container die " not in shown:
+            name = either.detached("bb", "true")
+            either("wait", name)
+            if select.select([peer], [], [], 0.5)[0]:
+                shown += peer.recv(1 << 16)
+        assert f" container start {name} ".encode() in shown
+
+
 # --- everything else a client may say ---
+
+
+def test_no_verb_is_missing() -> None:
+    """But login, pull and push."""
+    verbs = "attach diff export help history images import info inspect kill logs port ps restart rm rmi run start"
+    assert set(verbs.split()) | {"stop", "tag", "version", "wait"} <= set(VERBS)
 
 
 def test_version_and_help(either: Docker) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import struct
 import subprocess
@@ -13,14 +14,14 @@ from pathlib import Path
 import pytest
 
 from pyrt.engine.capabilities import DEFAULT
-from pyrt.engine.seccomp import compile_default
+from pyrt.engine.seccomp import compile_default, compile_profile
 from tests import seccomp_golden
 
 pytestmark = [pytest.mark.root, pytest.mark.both_engines]
 if os.uname().machine != "x86_64":
     pytest.skip("the probe speaks x86_64", allow_module_level=True)
 
-RETURN, RET_ERRNO, RET_ALLOW = 0x06, 0x00050000, 0x7FFF0000
+RETURN, JUMP, RET_ERRNO, RET_ALLOW = 0x06, 0x05, 0x00050000, 0x7FFF0000
 MARKS = {RET_ALLOW: 1001, RET_ERRNO | errno.EPERM: 1002, RET_ERRNO | errno.ENOSYS: 1003}
 UNASKED = {("x86_64", 335), ("x86_64", 336)}  # uretprobe and uprobe, see the probe
 MEANINGS = {-1001: "allow", -1002: "EPERM", -1003: "ENOSYS"}
@@ -84,6 +85,34 @@ def test_ordinary_programs_run(confined):
     )
     done = confined(sys.executable, "-c", code)
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["thread", "42"], "")
+
+
+def test_the_kernel_takes_long_profiles(probe, tmp_path):
+    """Far jumps, and conditions on several words: the same answers on the real kernel as without the filter."""
+    rules = [
+        {"names": [name], "action": "SCMP_ACT_ERRNO", "errnoRet": 5 + number, "args": [
+            {"index": 2, "op": "SCMP_CMP_EQ", "value": 77_000 + number + 4 * value}
+        ]}
+        for number, name in enumerate(("read", "write", "lseek", "ioctl"))
+        for value in range(200)
+    ]  # fmt: skip
+    rules += [{"names": ["swapon", "swapoff", "reboot", "sethostname", "setdomainname"], "action": "SCMP_ACT_KILL"}]
+    program = compile_profile(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules}))
+    assert len(program) > 8 * 800 and JUMP in {code for code, *_ in struct.iter_unpack("=HBBI", program)}
+    path = tmp_path / "long.bpf"
+    path.write_bytes(program)
+    code = """
+import os
+read, write = os.pipe()
+print(os.write(write, bytes(50_000)))
+for count in (77_000, 77_796, 77_001):
+    try:
+        print(len(os.read(read, count)))
+    except OSError as error:
+        print(error.errno)
+"""
+    done = subprocess.run([probe, str(path), sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.stdout.split(), done.stderr) == (["50000", "5", "5", "50000"], "")
 
 
 def test_what_a_container_must_not_do(confined):

@@ -19,7 +19,7 @@ from pyrt.core import frames
 HEADER_FILE = Path(__file__).parents[3] / "csrc" / "frames.h"
 TYPES = [
     "STDIN", "STDOUT", "STDERR", "NOTICE", "CALL", "EXIT", "RESIZE", "SIGNAL", "DETACH", "ERROR", "START", "ASK",
-    "OPEN", "ANSWER",
+    "OPEN", "ANSWER", "PACK", "UNPACK", "FEED",
 ]  # fmt: skip
 
 

@@ -52,6 +52,35 @@ def test_environment() -> None:
     assert seen == (frames.ASK, b"A\0B\0C\0D\0")
 
 
+def test_a_tree_is_packed_and_another_unpacked() -> None:
+    async def serve(session: Session) -> bytes:
+        data = b"".join([piece async for piece in session.pack("in", follow=True, owners=False)])
+        await session.unpack("out", owners=True)
+        await session.unpacked()
+        with pytest.raises(PyrtError, match="does not name"):
+            await session.unpack("other", owners=False)
+        return data
+
+    async def client(peer: FakeClient) -> list[tuple[int, bytes] | None]:
+        seen = [await peer.receive()]
+        await peer.send(frames.ANSWER)
+        await peer.send(frames.STDIN, b"tar")
+        await peer.send(frames.STDIN)
+        for answer in (b"", b"", b"the command does not name it"):
+            seen.append(await peer.receive())
+            await peer.send(frames.ANSWER, answer)
+        return seen
+
+    served, seen = run(converse(serve, client))
+    assert served == b"tar"
+    assert seen == [
+        (frames.PACK, b"\2in"),
+        (frames.UNPACK, b"\1out"),
+        (frames.FEED, b""),
+        (frames.UNPACK, b"\0other"),
+    ]
+
+
 async def read_all(session: Session, path: str) -> bytes:
     return b"".join([piece async for piece in session.open(path)])
 
