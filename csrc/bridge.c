@@ -12,25 +12,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define ALIGN4(n) (((n) + 3u) & ~(size_t)3u)
-#define DUMP_BYTES 32768     /* what the kernel fills at once */
-#define WIDEST_PREFIX 7      /* wider routes are the default route in disguise */
+#define DUMP_BYTES 32768 /* what the kernel fills at once */
+#define WIDEST_PREFIX 7  /* wider routes are the default route in disguise */
 
 int pyrt_bridge_create(const char *name, int mtu)
 {
     struct pyrt_nl request = { 0 };
-    struct ifinfomsg none = { 0 };
     uint8_t off = 0;
     size_t info, data;
-    int fd, error = pyrt_nl_check_name(name);
 
-    if (error)
-        return error;
-    fd = pyrt_nl_open();
-    if (fd < 0)
-        return fd;
-    pyrt_nl_begin(&request, RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, &none, sizeof none);
-    pyrt_nl_put_name(&request, IFLA_IFNAME, name);
+    pyrt_nl_begin_link(&request, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, 0, name);
     if (mtu)
         pyrt_nl_put_u32(&request, IFLA_MTU, (uint32_t)mtu);
     info = pyrt_nl_nest(&request, IFLA_LINKINFO);
@@ -40,28 +31,15 @@ int pyrt_bridge_create(const char *name, int mtu)
     pyrt_nl_put(&request, IFLA_BR_MCAST_SNOOPING, &off, sizeof off);
     pyrt_nl_nest_end(&request, data);
     pyrt_nl_nest_end(&request, info);
-    error = pyrt_nl_transact(fd, &request);
-    close(fd);
-    return error;
+    return pyrt_nl_execute(&request);
 }
 
 int pyrt_link_set_master(const char *name, int bridge_index)
 {
     struct pyrt_nl request = { 0 };
-    struct ifinfomsg up = { .ifi_flags = IFF_UP, .ifi_change = IFF_UP };
-    int fd, error = pyrt_nl_check_name(name);
 
-    if (error)
-        return error;
-    fd = pyrt_nl_open();
-    if (fd < 0)
-        return fd;
-    pyrt_nl_begin(&request, RTM_NEWLINK, NLM_F_ACK, &up, sizeof up);
-    pyrt_nl_put_name(&request, IFLA_IFNAME, name);
-    pyrt_nl_put_u32(&request, IFLA_MASTER, (uint32_t)bridge_index);
-    error = pyrt_nl_transact(fd, &request);
-    close(fd);
-    return error;
+    pyrt_nl_put_port(&request, name, bridge_index);
+    return pyrt_nl_execute(&request);
 }
 
 /* --- what the kernel answers ------------------------------------------------------------------------------------ */
@@ -82,21 +60,17 @@ static int find_attribute(const unsigned char *at, const unsigned char *end, uin
 int pyrt_parse_is_bridge(const void *data, size_t length)
 {
     const unsigned char *at = data, *value;
-    struct nlmsghdr header;
+    uint16_t type;
     size_t bytes;
     int found, code = 0;
 
-    if (length < sizeof header)
+    if (pyrt_nl_next_message(&at, at + length, &type, &value, &bytes) <= 0)
         return -EBADMSG;
-    memcpy(&header, at, sizeof header);
-    if (header.nlmsg_len > length)
-        return -EBADMSG;
-    if (header.nlmsg_type == NLMSG_ERROR)
+    if (type == NLMSG_ERROR)
         return pyrt_nl_parse_acks(data, length, &code) == 1 && code ? code : -EBADMSG;
-    if (header.nlmsg_type != RTM_NEWLINK || header.nlmsg_len < sizeof header + sizeof(struct ifinfomsg))
+    if (type != RTM_NEWLINK || bytes < sizeof(struct ifinfomsg))
         return -EBADMSG;
-    found = find_attribute(at + sizeof header + sizeof(struct ifinfomsg), at + header.nlmsg_len, IFLA_LINKINFO, &value,
-                           &bytes);
+    found = find_attribute(value + sizeof(struct ifinfomsg), value + bytes, IFLA_LINKINFO, &value, &bytes);
     if (found > 0)
         found = find_attribute(value, value + bytes, IFLA_INFO_KIND, &value, &bytes);
     if (found <= 0)
@@ -165,56 +139,28 @@ static int read_route(const unsigned char *at, const unsigned char *end, struct 
 
 int pyrt_parse_dump(const void *data, size_t length, struct pyrt_dump *dump)
 {
-    const unsigned char *at = data;
-    struct nlmsghdr header;
+    const unsigned char *at = data, *end = at + length, *body;
+    uint16_t type;
+    size_t bytes;
+    int more = 0;
 
-    while (length >= sizeof header && !dump->done) {
+    while (!dump->done && (more = pyrt_nl_next_message(&at, end, &type, &body, &bytes)) > 0) {
         int error = 0;
 
-        memcpy(&header, at, sizeof header);
-        if (header.nlmsg_len < sizeof header || header.nlmsg_len > length)
-            return -EBADMSG;
-        if (header.nlmsg_type == NLMSG_DONE || header.nlmsg_type == NLMSG_ERROR) {
-            if (header.nlmsg_len >= sizeof header + sizeof dump->error)
-                memcpy(&dump->error, at + sizeof header, sizeof dump->error);
+        if (type == NLMSG_DONE || type == NLMSG_ERROR) {
+            if (bytes >= sizeof dump->error)
+                memcpy(&dump->error, body, sizeof dump->error);
             dump->done = 1;
-        } else if (header.nlmsg_type == dump->kind && dump->kind == RTM_NEWADDR) {
-            error = read_address(at + sizeof header, at + header.nlmsg_len, dump);
-        } else if (header.nlmsg_type == dump->kind) {
-            error = read_route(at + sizeof header, at + header.nlmsg_len, dump);
+        } else if (type == dump->kind) {
+            error = type == RTM_NEWADDR ? read_address(body, body + bytes, dump) : read_route(body, body + bytes, dump);
         }
         if (error)
             return error;
-        if (ALIGN4(header.nlmsg_len) >= length)
-            return 0;
-        at += ALIGN4(header.nlmsg_len);
-        length -= ALIGN4(header.nlmsg_len);
     }
-    return dump->done || !length ? 0 : -EBADMSG;
+    return more < 0 ? more : 0;
 }
 
 /* --- asking ----------------------------------------------------------------------------------------------------- */
-
-static ssize_t receive(int fd, void *buffer, size_t size)
-{
-    for (;;) {
-        ssize_t length = recv(fd, buffer, size, MSG_TRUNC);
-
-        if (length >= 0)
-            return (size_t)length > size ? -EMSGSIZE : length;
-        if (errno != EINTR)
-            return -errno;
-    }
-}
-
-static ssize_t ask(int fd, const struct pyrt_nl *request)
-{
-    struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
-
-    if (request->overflow)
-        return -EMSGSIZE;
-    return sendto(fd, request->data, request->length, 0, (struct sockaddr *)&kernel, sizeof kernel) < 0 ? -errno : 0;
-}
 
 int pyrt_bridge_find(const char *name)
 {
@@ -230,9 +176,9 @@ int pyrt_bridge_find(const char *name)
     if (index > 0) {
         none.ifi_index = index;
         pyrt_nl_begin(&request, RTM_GETLINK, 0, &none, sizeof none);
-        length = ask(fd, &request);
+        length = pyrt_nl_send(fd, &request);
         if (length >= 0)
-            length = receive(fd, reply, sizeof reply);
+            length = pyrt_nl_receive(fd, reply, sizeof reply);
         if (length >= 0)
             length = pyrt_parse_is_bridge(reply, (size_t)length);
         index = length < 0 ? (int)length : length ? index : -EEXIST;
@@ -251,9 +197,9 @@ static int dump_all(uint16_t type, const void *family_header, size_t bytes, stru
     if (fd < 0)
         return fd;
     pyrt_nl_begin(&request, type, NLM_F_DUMP, family_header, bytes);
-    result = ask(fd, &request);
+    result = pyrt_nl_send(fd, &request);
     while (result >= 0 && !dump->done) {
-        result = receive(fd, reply, sizeof reply);
+        result = pyrt_nl_receive(fd, reply, sizeof reply);
         if (result >= 0)
             result = pyrt_parse_dump(reply, (size_t)result, dump);
     }

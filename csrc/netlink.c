@@ -21,9 +21,8 @@
 
 #define LO_INDEX 1 /* in every network namespace */
 
-static void put_veth_end(struct pyrt_nl *request, const char *name, int mtu)
+static void put_veth_end(struct pyrt_nl *request, int mtu)
 {
-    pyrt_nl_put_name(request, IFLA_IFNAME, name);
     if (mtu)
         pyrt_nl_put_u32(request, IFLA_MTU, (uint32_t)mtu);
     /* The default is a queue for every possible processor, on both ends; veth takes no queue lock anyway. */
@@ -39,30 +38,22 @@ static void put_veth_end(struct pyrt_nl *request, const char *name, int mtu)
  */
 static void put_veth(struct pyrt_nl *request, const char *host_name, int peer_netns_fd, const char *peer_name, int mtu)
 {
-    struct ifinfomsg up = { .ifi_flags = IFF_UP, .ifi_change = IFF_UP }, none = { 0 };
+    struct ifinfomsg none = { 0 };
     size_t info, data, host;
 
-    pyrt_nl_begin(request, RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, &up, sizeof up);
-    put_veth_end(request, peer_name, mtu);
+    pyrt_nl_begin_link(request, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, IFF_UP, peer_name);
+    put_veth_end(request, mtu);
     pyrt_nl_put_u32(request, IFLA_NET_NS_FD, (uint32_t)peer_netns_fd);
     info = pyrt_nl_nest(request, IFLA_LINKINFO);
     pyrt_nl_put(request, IFLA_INFO_KIND, "veth", 4);
     data = pyrt_nl_nest(request, IFLA_INFO_DATA);
     host = pyrt_nl_nest(request, VETH_INFO_PEER);
     pyrt_nl_append(request, &none, sizeof none);
-    put_veth_end(request, host_name, mtu);
+    pyrt_nl_put_link_name(request, host_name);
+    put_veth_end(request, mtu);
     pyrt_nl_nest_end(request, host);
     pyrt_nl_nest_end(request, data);
     pyrt_nl_nest_end(request, info);
-}
-
-static void put_port(struct pyrt_nl *request, const char *host_name, int bridge_index)
-{
-    struct ifinfomsg up = { .ifi_flags = IFF_UP, .ifi_change = IFF_UP };
-
-    pyrt_nl_begin(request, RTM_NEWLINK, NLM_F_ACK, &up, sizeof up);
-    pyrt_nl_put_name(request, IFLA_IFNAME, host_name);
-    pyrt_nl_put_u32(request, IFLA_MASTER, (uint32_t)bridge_index);
 }
 
 /*
@@ -72,12 +63,10 @@ static void put_port(struct pyrt_nl *request, const char *host_name, int bridge_
  */
 static void put_hairpin(struct pyrt_nl *request, const char *host_name)
 {
-    struct ifinfomsg none = { 0 };
     uint8_t on = 1;
     size_t info, data;
 
-    pyrt_nl_begin(request, RTM_NEWLINK, NLM_F_ACK, &none, sizeof none);
-    pyrt_nl_put_name(request, IFLA_IFNAME, host_name);
+    pyrt_nl_begin_link(request, RTM_NEWLINK, 0, 0, host_name);
     info = pyrt_nl_nest(request, IFLA_LINKINFO);
     pyrt_nl_put(request, IFLA_INFO_SLAVE_KIND, "bridge", 6);
     data = pyrt_nl_nest(request, IFLA_INFO_SLAVE_DATA);
@@ -91,20 +80,15 @@ int pyrt_veth_create(const char *host_name, int bridge_index, int peer_netns_fd,
     struct pyrt_nl request = { 0 };
     int fd, error;
 
-    error = pyrt_nl_check_name(host_name);
-    if (!error)
-        error = pyrt_nl_check_name(peer_name);
-    if (error)
-        return error;
-    fd = pyrt_nl_open();
+    put_veth(&request, host_name, peer_netns_fd, peer_name, mtu);
+    fd = request.error ? request.error : pyrt_nl_open();
     if (fd < 0)
         return fd;
-    put_veth(&request, host_name, peer_netns_fd, peer_name, mtu);
     error = pyrt_nl_transact(fd, &request);
     if (!error) {
         /* Not in the same datagram: if the name was taken, these would change somebody else's interface. */
         memset(&request, 0, sizeof request);
-        put_port(&request, host_name, bridge_index);
+        pyrt_nl_put_port(&request, host_name, bridge_index);
         put_hairpin(&request, host_name);
         error = pyrt_nl_transact(fd, &request);
         if (error)
@@ -118,14 +102,9 @@ int pyrt_link_up_lo(void)
 {
     struct ifinfomsg up = { .ifi_index = LO_INDEX, .ifi_flags = IFF_UP, .ifi_change = IFF_UP };
     struct pyrt_nl request = { 0 };
-    int fd = pyrt_nl_open(), error;
 
-    if (fd < 0)
-        return fd;
     pyrt_nl_begin(&request, RTM_NEWLINK, NLM_F_ACK, &up, sizeof up);
-    error = pyrt_nl_transact(fd, &request);
-    close(fd);
-    return error;
+    return pyrt_nl_execute(&request);
 }
 
 static void put_interface(struct pyrt_nl *request, int index, uint32_t address_be, int prefix_length,
@@ -236,19 +215,9 @@ int pyrt_disable_ipv6(int sysctl_dirfd, const char *name)
 int pyrt_link_delete(const char *name)
 {
     struct pyrt_nl request = { 0 };
-    struct ifinfomsg none = { 0 };
-    int fd, error = pyrt_nl_check_name(name);
 
-    if (error)
-        return error;
-    fd = pyrt_nl_open();
-    if (fd < 0)
-        return fd;
-    pyrt_nl_begin(&request, RTM_DELLINK, NLM_F_ACK, &none, sizeof none);
-    pyrt_nl_put_name(&request, IFLA_IFNAME, name);
-    error = pyrt_nl_transact(fd, &request);
-    close(fd);
-    return error;
+    pyrt_nl_begin_link(&request, RTM_DELLINK, 0, 0, name);
+    return pyrt_nl_execute(&request);
 }
 
 int pyrt_link_index(const char *name)

@@ -3,12 +3,14 @@
 #include "rtnl.h"
 
 #include <errno.h>
+#include <linux/if_link.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #define ALIGN4(n) (((n) + 3u) & ~(size_t)3u)
 
@@ -18,10 +20,10 @@ void pyrt_nl_append(struct pyrt_nl *request, const void *bytes, size_t count)
 {
     size_t padded = ALIGN4(count);
 
-    if (request->overflow || padded > sizeof request->data - request->length) {
-        request->overflow = 1;
+    if (!request->error && padded > sizeof request->data - request->length)
+        request->error = -EMSGSIZE;
+    if (request->error)
         return;
-    }
     memset(request->data + request->length, 0, padded);
     if (count)
         memcpy(request->data + request->length, bytes, count);
@@ -33,7 +35,7 @@ static void close_message(struct pyrt_nl *request)
 {
     uint32_t length = (uint32_t)(request->length - request->message);
 
-    if (!request->overflow)
+    if (!request->error)
         memcpy(request->data + request->message, &length, sizeof length);
 }
 
@@ -70,6 +72,31 @@ void pyrt_nl_put_name(struct pyrt_nl *request, uint16_t type, const char *name)
     pyrt_nl_put(request, type, name, strlen(name) + 1);
 }
 
+void pyrt_nl_put_link_name(struct pyrt_nl *request, const char *name)
+{
+    int error = pyrt_nl_check_name(name);
+
+    if (!error)
+        pyrt_nl_put_name(request, IFLA_IFNAME, name);
+    else if (!request->error)
+        request->error = error;
+}
+
+void pyrt_nl_begin_link(struct pyrt_nl *request, uint16_t type, uint16_t flags, unsigned link_flags,
+                        const char *name)
+{
+    struct ifinfomsg header = { .ifi_flags = link_flags, .ifi_change = link_flags };
+
+    pyrt_nl_begin(request, type, NLM_F_ACK | flags, &header, sizeof header);
+    pyrt_nl_put_link_name(request, name);
+}
+
+void pyrt_nl_put_port(struct pyrt_nl *request, const char *name, int bridge_index)
+{
+    pyrt_nl_begin_link(request, RTM_NEWLINK, 0, IFF_UP, name);
+    pyrt_nl_put_u32(request, IFLA_MASTER, (uint32_t)bridge_index);
+}
+
 size_t pyrt_nl_nest(struct pyrt_nl *request, uint16_t type)
 {
     size_t nest = request->length;
@@ -82,7 +109,7 @@ void pyrt_nl_nest_end(struct pyrt_nl *request, size_t nest)
 {
     uint16_t length = (uint16_t)(request->length - nest);
 
-    if (!request->overflow)
+    if (!request->error)
         memcpy(request->data + nest, &length, sizeof length);
     close_message(request);
 }
@@ -96,34 +123,48 @@ void pyrt_nl_hardware_address(uint32_t address_be, unsigned char out[6])
 
 /* --- reading ---------------------------------------------------------------------------------------------------- */
 
+int pyrt_nl_next_message(const unsigned char **cursor, const unsigned char *end, uint16_t *type,
+                         const unsigned char **body, size_t *bytes)
+{
+    size_t left = (size_t)(end - *cursor);
+    struct nlmsghdr header;
+
+    if (!left)
+        return 0;
+    if (left < sizeof header)
+        return -EBADMSG;
+    memcpy(&header, *cursor, sizeof header);
+    if (header.nlmsg_len < sizeof header || header.nlmsg_len > left)
+        return -EBADMSG;
+    *type = header.nlmsg_type;
+    *body = *cursor + sizeof header;
+    *bytes = header.nlmsg_len - sizeof header;
+    *cursor += ALIGN4(header.nlmsg_len) < left ? ALIGN4(header.nlmsg_len) : left;
+    return 1;
+}
+
 int pyrt_nl_parse_acks(const void *data, size_t length, int *error)
 {
-    const unsigned char *at = data;
-    int acks = 0;
+    const unsigned char *at = data, *end = at + length, *body;
+    uint16_t type;
+    size_t bytes;
+    int more, acks = 0;
 
-    while (length >= sizeof(struct nlmsghdr)) {
-        struct nlmsghdr header;
+    while ((more = pyrt_nl_next_message(&at, end, &type, &body, &bytes)) > 0) {
         int32_t code;
 
-        memcpy(&header, at, sizeof header);
-        if (header.nlmsg_len < sizeof header || header.nlmsg_len > length)
+        if (type != NLMSG_ERROR)
+            continue;
+        if (bytes < sizeof code)
             return -EBADMSG;
-        if (header.nlmsg_type == NLMSG_ERROR) {
-            if (header.nlmsg_len < sizeof header + sizeof code)
-                return -EBADMSG;
-            memcpy(&code, at + sizeof header, sizeof code);
-            if (code > 0 || code < -4095)
-                return -EBADMSG;
-            if (!*error)
-                *error = code;
-            acks++;
-        }
-        if (ALIGN4(header.nlmsg_len) >= length)
-            return acks;
-        at += ALIGN4(header.nlmsg_len);
-        length -= ALIGN4(header.nlmsg_len);
+        memcpy(&code, body, sizeof code);
+        if (code > 0 || code < -4095)
+            return -EBADMSG;
+        if (!*error)
+            *error = code;
+        acks++;
     }
-    return length ? -EBADMSG : acks;
+    return more < 0 ? more : acks;
 }
 
 int pyrt_nl_next_attribute(const unsigned char **cursor, const unsigned char *end, uint16_t *type,
@@ -155,33 +196,54 @@ int pyrt_nl_open(void)
     return fd < 0 ? -errno : fd;
 }
 
-int pyrt_nl_transact(int fd, const struct pyrt_nl *request)
+int pyrt_nl_send(int fd, const struct pyrt_nl *request)
 {
     struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
-    unsigned char reply[4096]; /* an error quotes the whole request */
-    uint32_t answered = 0;
-    int error = 0;
 
-    if (request->overflow)
-        return -EMSGSIZE;
+    if (request->error)
+        return request->error;
     while (sendto(fd, request->data, request->length, 0, (struct sockaddr *)&kernel, sizeof kernel) < 0)
         if (errno != EINTR)
             return -errno;
-    while (answered < request->count) {
-        ssize_t length = recv(fd, reply, sizeof reply, MSG_TRUNC);
-        int acks;
+    return 0;
+}
 
-        if (length < 0 && errno == EINTR)
-            continue;
-        if (length < 0)
-            return -errno;
-        if (length > (ssize_t)sizeof reply)
-            return -EBADMSG;
-        acks = pyrt_nl_parse_acks(reply, (size_t)length, &error);
-        if (acks < 0)
-            return acks;
-        answered += (uint32_t)acks;
+ssize_t pyrt_nl_receive(int fd, void *buffer, size_t size)
+{
+    ssize_t length;
+
+    do
+        length = recv(fd, buffer, size, MSG_TRUNC);
+    while (length < 0 && errno == EINTR);
+    if (length < 0)
+        return -errno;
+    return (size_t)length > size ? -EMSGSIZE : length;
+}
+
+int pyrt_nl_transact(int fd, const struct pyrt_nl *request)
+{
+    unsigned char reply[4096]; /* an error quotes the whole request */
+    uint32_t answered = 0;
+    int error = 0, result = pyrt_nl_send(fd, request);
+
+    while (result >= 0 && answered < request->count) {
+        ssize_t length = pyrt_nl_receive(fd, reply, sizeof reply);
+
+        result = length < 0 ? (int)length : pyrt_nl_parse_acks(reply, (size_t)length, &error);
+        if (result > 0)
+            answered += (uint32_t)result;
     }
+    return result < 0 ? result : error;
+}
+
+int pyrt_nl_execute(const struct pyrt_nl *request)
+{
+    int fd = request->error ? request->error : pyrt_nl_open(), error;
+
+    if (fd < 0)
+        return fd;
+    error = pyrt_nl_transact(fd, request);
+    close(fd);
     return error;
 }
 

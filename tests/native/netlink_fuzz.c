@@ -130,8 +130,22 @@ static void check_overflow(void)
         pyrt_nl_put_u32(&request, IFLA_MTU, 1500);
         pyrt_nl_nest_end(&request, nest);
     }
-    assert(request.overflow && request.length <= sizeof request.data);
+    assert(request.length <= sizeof request.data);
     assert(pyrt_nl_transact(-1, &request) == -EMSGSIZE);
+}
+
+/* So is one about an interface that cannot be, with the first thing that was wrong; no socket is opened for it. */
+static void check_names(void)
+{
+    static const char *const names[] = { NULL, "", "sixteen-letters!" };
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct pyrt_nl request = { 0 };
+
+        pyrt_nl_put_port(&request, names[i], 3);
+        pyrt_nl_put_link_name(&request, "");
+        assert(pyrt_nl_execute(&request) == (i == 2 ? -ENAMETOOLONG : -EINVAL));
+    }
 }
 
 int main(void)
@@ -140,6 +154,7 @@ int main(void)
 
     check_good_ones();
     check_overflow();
+    check_names();
     for (size_t i = 0; i < sizeof answers / sizeof *answers; i++)
         damage(&answers[i]);
     puts("ok");
