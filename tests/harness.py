@@ -252,9 +252,7 @@ class Pyrt:
         shutil.rmtree(self.directory)
 
 
-def start_instance(
-    fail: Callable[[str], object], *, root: Path | None = None, engine: str = "native"
-) -> Pyrt:
+def start_instance(fail: Callable[[str], object], *, root: Path | None = None, engine: str = "native") -> Pyrt:
     """A running instance; `fail` is told why when there is no client to run."""
     client = client_path()
     if client is None:

@@ -28,6 +28,7 @@ class Container:
         self.record = record
         self.state = State()
         self.allocation: Allocation | None = None
+        self.making = False  # its name is taken, and it is not on the disk yet
         self.damaged = ""  # why its files cannot be used; it may run all the same
         self.restarts = 0  # how many are stopping it in order to start it again
         self.removal: asyncio.Task[None] | None = None  # somebody's `rm`, from its beginning
@@ -185,10 +186,15 @@ class Container:
         return state
 
     async def started(self) -> State:
-        """Wait until it is not being started any more, whatever came of that."""
-        while self.state.starting:
+        """Wait until it is not being made nor started any more, whatever came of that."""
+        while self.making or self.state.starting:
             await self.changed()
         return self.state
+
+    async def made(self) -> None:
+        """Wait until it is not being made any more, whatever came of that."""
+        while self.making:
+            await self.changed()
 
     @contextmanager
     def written(self) -> Iterator[None]:

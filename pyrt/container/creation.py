@@ -67,8 +67,11 @@ async def _make(runtime: Runtime, config: Config, name: str, *, kept: bool) -> C
     runtime.events.tell(container, "create")
     try:
         if kept:
+            container.making = True
             container.make_directories(below)
             await container.save(durable=True)
+            container.making = False
+            container.wake()
         else:
             container.begin(starting.new_run())
             starting.prepare(runtime, container)
@@ -77,6 +80,8 @@ async def _make(runtime: Runtime, config: Config, name: str, *, kept: bool) -> C
     except BaseException:
         if container.state.starting:
             container.fall_back(State())
+        container.making = False
+        container.wake()
         await runtime.discard(container)
         raise
     return container

@@ -71,6 +71,7 @@ async def remove(runtime: Runtime, container: Container, *, force: bool) -> None
 
     While somebody else removes it, that is waited for. Once begun it is not left half done. Raises ConflictError.
     """
+    await container.made()
     if not container.removing:
         if container.active and not force:
             raise ConflictError(f"container {container.label} is running: stop it first, or use rm -f")

@@ -17,9 +17,10 @@ import pytest
 from tests.archives import archive, directory, file, symlink, tree_hash
 from tests.harness import Pyrt, Result
 from tests.processes import wait_until
+from tests.rcli_client import call
 from tests.rootfs import PASSWD
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.both_engines]
 
 CONTAINERS = ["running", "exited", "created"]
 
@@ -333,6 +334,17 @@ def test_names_that_are_only_names(pyrt: Pyrt, home: Path) -> None:
     assert cp(pyrt, home, "--", "./odd/c:d", "c:/made").status == 0
     assert cp(pyrt, home, "odd/nön-\udcff", "c:/made/nön-\udcff").status == 0
     assert cp(pyrt, home, "c:/made/nön-\udcff", "bytes").status == 0
+
+
+def test_a_client_of_docker_0_1_0_copies_archives_only(pyrt: Pyrt, home: Path) -> None:
+    make(pyrt, "exited")
+    address = f"{pyrt.run_dir}/pyrt.sock"
+    assert set(members(call(address, "cp", "c:/made/old", "-"))) == {"old"}
+    assert call(address, "cp", "-", "c:/made", input=archive([file("new", b"raw")])) == b""
+    assert contents(pyrt, "/made/new") == {"new": "raw"}
+    for words in (("c:/made/old", str(home / "x")), (str(home / "plain"), "c:/made")):
+        assert call(address, "cp", *words).startswith(b"Error: a client of Docker 0.1.0 cannot copy files; use -")
+    assert not (home / "x").exists()
 
 
 def test_how_much_was_copied_is_said_on_a_terminal(pyrt: Pyrt, home: Path) -> None:

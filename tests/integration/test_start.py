@@ -156,11 +156,13 @@ def test_a_start_that_fails_changes_nothing(pyrt: Pyrt) -> None:
 
 
 def test_a_program_that_is_missing_is_missing_each_time(pyrt: Pyrt) -> None:
-    pyrt.ok("create", "--name", "empty", "bb", "/nosuch")
-    for _ in range(2):
+    """Nor is a port or an address held by a start that came to nothing."""
+    pyrt.ok("create", "--name", "empty", "-p", "127.0.0.1:18098:80", "bb", "/nosuch")
+    for _ in range(3):
         result = pyrt("start", "empty")
         assert (result.status, result.error) == (127, "Unable to locate /nosuch")
         assert pyrt.status_of("empty") == "Created"
+    pyrt.ok("run", "--rm", "-p", "127.0.0.1:18098:80", "bb", "true")
     pyrt.kill_daemon()
     assert pyrt.status_of("empty") == "Created"
     pyrt.ok("rm", "empty")
