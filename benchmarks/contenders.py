@@ -17,6 +17,7 @@ from benchmarks.interleave import Failed, Sample
 MEMORY_BYTES, CPU_QUOTA, PIDS = 512 << 20, 100_000, 1024
 HUGETLB = Path("/sys/fs/cgroup/hugetlb")
 CONTAINER = "pyrt-bench"
+DOCKERD_S = 30.0
 CAPABILITIES = [
     f"CAP_{name}"
     for name in (
@@ -67,7 +68,7 @@ def oci(runtime: str, rootfs: Path, directory: Path) -> Sample:
     """`crun run` or `runc run` of a bundle with the namespaces, mounts and limits that pyrt gives a container."""
     bundle = directory / runtime
     bundle.mkdir()
-    (bundle / "config.json").write_text(json.dumps(_bundle(rootfs)))
+    (bundle / "config.json").write_text(json.dumps(bundle_config(rootfs)))
     return command(
         [runtime, "--root", directory / f"{runtime}-state", "run", "--bundle", bundle, CONTAINER], needs=runtime
     )
@@ -120,7 +121,36 @@ def hugetlb_hierarchy() -> Iterator[None]:
             HUGETLB.rmdir()
 
 
-def _bundle(rootfs: Path) -> dict[str, Any]:
+@contextmanager
+def dockerd(directory: Path) -> Iterator[str | None]:
+    """A dockerd of its own, which touches no network of the host; its address, or None where it does not run."""
+    if not (shutil.which("dockerd") and shutil.which("docker")):
+        yield None
+        return
+    address = f"unix://{directory}/docker.sock"
+    places = {"data-root": "data", "exec-root": "exec", "pidfile": "docker.pid"}
+    argv = ["unshare", "-m", "dockerd", "-H", address, "--bridge=none", "--iptables=false", "--storage-driver=vfs"]
+    argv += [f"--{option}={directory / name}" for option, name in places.items()]
+    with open(directory / "dockerd.log", "wb") as log:
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        yield address if _answers(address, process) else None
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _answers(address: str, process: subprocess.Popen[bytes]) -> bool:
+    """Wait until a dockerd serves, or has ended."""
+    deadline = time.monotonic() + DOCKERD_S
+    while process.poll() is None and time.monotonic() < deadline:
+        if not subprocess.run(["docker", "-H", address, "version"], capture_output=True).returncode:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def bundle_config(rootfs: Path) -> dict[str, Any]:
     mask = [
         "/proc/acpi",
         "/proc/kcore",

@@ -2,10 +2,10 @@
 """The leak ledger: everything a test could leave behind on the machine, counted before and after it.
 
 A snapshot maps a kind ("mounts", "veths and bridges", ...) to a multiset of normalised names: identifiers and inode
-numbers are taken out, so that a prepared slot that was used and replaced by a new one is no difference. The names as
-they were seen are kept for the report. What is recognisably somebody else's (another pyrt's, a container manager's, a
-login's) does not count. PYRT_LEDGER=shared looks only at what is recognisably the instance's own, for a machine on
-which much else is at work.
+numbers are taken out. The names as they were seen are kept for the report. What the supervisor keeps prepared (parked
+slots) comes and goes as it sees fit and is left out, as long as it is not too much. What is
+recognisably somebody else's (another pyrt's, a container manager's, a login's) does not count. PYRT_LEDGER=shared looks
+only at what is recognisably the instance's own, for a machine on which much else is at work.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pyrt.daemon.main import MAX_THREADS
-from tests.processes import Process, descendants, processes
+from pyrt.engine.slots import MOST, link_name
+from tests.processes import Process, descendants, is_parked, processes
 
 SETTLE_SECONDS = 6.0
 POLL_SECONDS = 0.04
 # asyncio.to_thread grows its pool as it is used; that is no leak. Beyond the pool it is.
 POOL_THREADS = MAX_THREADS + 2
+MOST_PARKED = 2 * MOST
 HOST_KINDS = ("host mounts", "veths and bridges", "nft rules", "named network namespaces", "loop devices")
 IDENTIFIER = re.compile(r"[0-9a-f]{12,}")
 NUMBER = re.compile(r"\d+")
@@ -81,14 +83,18 @@ def take(subject: Subject, *, shared: bool | None = None) -> Snapshot:
         shared = os.environ.get("PYRT_LEDGER") == "shared"
     snapshot = Snapshot()
     table = processes()
+    parked = _take_out_parked(table)
     owned = list(_owned(subject, table))
     _mounts(snapshot, subject, table, shared)
-    _links(snapshot, subject, shared)
+    _links(snapshot, subject, shared, {link_name(name) for name in parked.values()})
     _namespaces(snapshot, owned, shared)
     _nft(snapshot, subject, shared)
-    _cgroups(snapshot, subject)
+    _cgroups(snapshot, subject, set(parked.values()))
     _processes(snapshot, owned)
-    _descriptors(snapshot, subject)
+    own = sum(process.parent == subject.supervisor_pid for process in parked)
+    _descriptors(snapshot, subject, own)
+    if own > MOST_PARKED:
+        snapshot.add("parked slots", f"{own} of them", key="too many")
     _threads(snapshot, subject)
     _sockets(snapshot, subject)
     _files(snapshot, subject)
@@ -159,6 +165,16 @@ def _owned(subject: Subject, table: dict[int, Process]) -> Iterator[Process]:
             yield process
 
 
+def _take_out_parked(table: dict[int, Process]) -> dict[Process, str]:
+    """Take the parked slots, anybody's, out of the table of processes; return their names (of their cgroups)."""
+    parked = {}
+    for process in list(table.values()):
+        if not process.kernel_thread and is_parked(process.pid):
+            parked[process] = process.read("cgroup").strip().rpartition("/")[2]
+            del table[process.pid]
+    return parked
+
+
 def _mounts(snapshot: Snapshot, subject: Subject, table: dict[int, Process], shared: bool) -> None:
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         if subject.mentioned_in(line) or not (shared or FOREIGN_MOUNT.search(_mount_name(line))):
@@ -177,10 +193,16 @@ def _mount_name(line: str) -> str:
     return f"{fields.split()[4]} ({kind} of {source})"
 
 
-def _links(snapshot: Snapshot, subject: Subject, shared: bool) -> None:
+def _links(snapshot: Snapshot, subject: Subject, shared: bool, parked: set[str]) -> None:
     for link in Path("/sys/class/net").iterdir():
-        master = link / "master"
-        bridge = master.resolve().name if master.exists() else ""
+        if link.name in parked:
+            continue
+        try:
+            bridge = os.path.basename(os.readlink(link / "master"))
+        except OSError:
+            bridge = ""
+            if not link.exists():  # it went while the list was read
+                continue
         names = (bridge, link.name)
         foreign = any(_is_foreign(name) or FOREIGN_LINK.match(name) for name in names)
         if subject.bridge not in names and (shared or foreign):
@@ -209,11 +231,11 @@ def _nft(snapshot: Snapshot, subject: Subject, shared: bool) -> None:
                     snapshot.add("nft rules", f"{title}: {line.strip()}")
 
 
-def _cgroups(snapshot: Snapshot, subject: Subject) -> None:
+def _cgroups(snapshot: Snapshot, subject: Subject, parked: set[str]) -> None:
     top = Path("/sys/fs/cgroup")
     for directory, _, _ in os.walk(top):
         name = directory.removeprefix(f"{top}/")
-        if subject.cgroup in name:
+        if subject.cgroup in name and os.path.basename(name) not in parked:
             snapshot.add("cgroups", name)
 
 
@@ -223,7 +245,7 @@ def _processes(snapshot: Snapshot, owned: list[Process]) -> None:
         snapshot.add("processes", f"{process.pid} {process.name}{state}: {process.command}", key=process.name + state)
 
 
-def _descriptors(snapshot: Snapshot, subject: Subject) -> None:
+def _descriptors(snapshot: Snapshot, subject: Subject, parked: int) -> None:
     for owner, pid in (("daemon", subject.daemon_pid), ("supervisor", subject.supervisor_pid)):
         directory = f"/proc/{pid}/fd"
         for number in os.listdir(directory) if os.path.isdir(directory) else ():
@@ -233,6 +255,8 @@ def _descriptors(snapshot: Snapshot, subject: Subject) -> None:
                 continue  # closed while the list was read
             key = f"{owner}: {NUMBER.sub('N', IDENTIFIER.sub('<id>', target))}"
             snapshot.add("descriptors", f"{number} -> {target}", key=key)
+    for key in ("supervisor: anon_inode:[pidfd]", "supervisor: socket:[N]"):
+        snapshot.counts["descriptors"][key] -= parked
 
 
 def _threads(snapshot: Snapshot, subject: Subject) -> None:

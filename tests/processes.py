@@ -56,6 +56,17 @@ def descendants(table: dict[int, Process], heads: set[int]) -> set[int]:
     return found
 
 
+def is_parked(pid: int) -> bool:
+    """Whether the process is an init that waits for its container: only pyrt's own init runs from such a file.
+
+    One that is dying has no file any more, and on recent kernels still the name.
+    """
+    try:
+        return os.readlink(f"/proc/{pid}/exe").startswith("/memfd:pyrt-init")
+    except OSError:
+        return _read(f"/proc/{pid}/comm").startswith("memfd:pyrt-init")
+
+
 def alive(pid: int) -> bool:
     """Whether the process exists and is no zombie."""
     process = _process(pid)

@@ -25,7 +25,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pyrt.core._namespaces import ffi, lib
-from pyrt.network import Allocation, NetworkManager, host_link_name
+from pyrt.engine.slots import link_name
+from pyrt.network import Allocation, NetworkManager
 from pyrt.network.ports import release
 
 T = TypeVar("T")
@@ -196,6 +197,7 @@ class Host:
         self._stack.callback(release, allocation.sockets)
         namespace = self.namespace(container_id)
         self.host.run(plumb, container_id, allocation, namespace)
+        self.host.run(self.manager.set_link, container_id, link_name(container_id))
         self.host.run(self.manager.publish, container_id, allocation)
         return Container(container_id, namespace, allocation)
 
@@ -205,7 +207,7 @@ class Host:
 
 def plumb(container_id: str, allocation: Allocation, namespace: Namespace) -> None:
     """What supervisor and init do for a container. Runs in the host's namespace."""
-    name = host_link_name(container_id).encode()
+    name = link_name(container_id).encode()
     assert lib.pyrt_veth_create(name, allocation.bridge_index, namespace.fd, b"eth0", allocation.mtu) == 0
     with open_sysctls() as proc:
         assert namespace.run(lib.pyrt_disable_ipv6, proc, b"eth0") == 0

@@ -9,11 +9,11 @@ _HOUR = 60 * _MINUTE
 
 def human_duration(seconds: float) -> str:
     """Return "5 seconds", "About a minute", "30 hours", "3 weeks"...; what lies in the future is less than a second."""
-    minutes, hours = int(seconds // _MINUTE), int(seconds // _HOUR)
     if seconds < 1:
         return "Less than a second"
     if seconds < _MINUTE:
         return f"{int(seconds)} seconds"
+    minutes, hours = int(seconds // _MINUTE), int(seconds // _HOUR)
     if minutes == 1:
         return "About a minute"
     if minutes < 60:

@@ -32,4 +32,6 @@ def parse_filters(words: Sequence[str], known: Sequence[str]) -> dict[str, list[
 
 def matching(rows: Sequence[_Row], tests: Mapping[str, Sequence[Callable[[_Row], Any]]]) -> list[_Row]:
     """Return the rows that pass at least one of the tests of every key."""
+    if not tests:
+        return list(rows)
     return [row for row in rows if all(any(test(row) for test in of_key) for of_key in tests.values())]

@@ -66,6 +66,7 @@ async def run(session: Session, runtime: Runtime, options: Options, arguments: l
     """Print a line for each, the newest first."""
     format = Format(options.format, FIELDS) if options.format else None
     containers = select(runtime, options)
+    now = time.time()
     width, truncate = (64, False) if options.no_trunc else (16, True)
     if options.quiet:
         await session.out("".join(f"{container.id[:width]}\n" for container in containers))
@@ -73,12 +74,12 @@ async def run(session: Session, runtime: Runtime, options: Options, arguments: l
     sized = options.size or (format is not None and format.uses("Size"))
     sizes = [await asyncio.to_thread(one.written_bytes) for one in containers] if sized else []
     if format is not None:
-        listed = [fields(container, width, truncate=truncate) for container in containers]
+        listed = [fields(container, now, width, truncate=truncate) for container in containers]
         for row, size in zip(listed, sizes, strict=False):
             row["Size"] = decimal_size(size)
         await session.out(format.all(listed))
         return 0
-    rows = [HEADINGS, *(cells(container, width, truncate=truncate) for container in containers)]
+    rows = [HEADINGS, *(cells(container, now, width, truncate=truncate) for container in containers)]
     if sized:
         rows = [(*row, size) for row, size in zip(rows, ("SIZE", *map(decimal_size, sizes)), strict=True)]
     await session.out(table(rows, minimum=12))
@@ -150,27 +151,26 @@ def _descendants(runtime: Runtime, name: str) -> set[str]:
     return set(found)
 
 
-def cells(container: Container, width: int, *, truncate: bool) -> tuple[str, ...]:
+def cells(container: Container, now: float, width: int, *, truncate: bool) -> tuple[str, ...]:
+    """The row of the table, at this time."""
     record, state = container.record, container.state
     command = container.command
-    if truncate:
-        command = command[:COMMAND_CHARACTERS]
     return (
-        container.id[:width],
+        record.id[:width],
         record.image_name,
-        command,
-        f"{human_duration(time.time() - record.created_at)} ago",
-        state.describe(human_duration(state.running_for_s())),
+        command[:COMMAND_CHARACTERS] if truncate else command,
+        f"{human_duration(now - record.created_at)} ago",
+        state.describe(human_duration(now - state.started_at) if state.running else ""),
         state.comment,
         ports(container),
-        container.name,
+        record.name,
     )
 
 
-def fields(container: Container, width: int, *, truncate: bool) -> dict[str, Any]:
+def fields(container: Container, now: float, width: int, *, truncate: bool) -> dict[str, Any]:
     """The row of a template."""
     record = container.record
-    row: dict[str, Any] = dict(zip(FIELDS, cells(container, width, truncate=truncate), strict=False))
+    row: dict[str, Any] = dict(zip(FIELDS, cells(container, now, width, truncate=truncate), strict=False))
     row["CreatedAt"] = time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC", time.gmtime(record.created_at))
     row["State"] = container.state.condition
     row["Networks"] = record.config.network
@@ -181,4 +181,4 @@ def fields(container: Container, width: int, *, truncate: bool) -> dict[str, Any
 def ports(container: Container) -> str:
     if container.allocation is None:
         return ""
-    return ", ".join(map(str, container.allocation.mappings))
+    return ", ".join(map(str, container.allocation.mappings)) if container.allocation.mappings else ""

@@ -13,13 +13,13 @@ def table(rows: Iterable[Sequence[str]], minimum: int = 20) -> str:
 
     Characters that would break a line or move the cursor are shown escaped.
     """
-    cells = [[_printable(cell) for cell in row] for row in rows]
-    widths = [max(minimum, max(map(len, column)) + _PADDING) for column in zip(*cells, strict=True)]
-    lines = []
-    for row in cells:
-        padded = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
-        lines.append("".join([*padded, row[-1]]) + "\n")
-    return "".join(lines)
+    lines = [tuple(row) for row in rows]
+    if not "".join(map("".join, lines)).isprintable():
+        lines = [tuple(map(_printable, row)) for row in lines]
+    columns = list(zip(*lines, strict=True))
+    widths = [max(minimum, len(max(column, key=len)) + _PADDING) for column in columns[:-1]]
+    form = "".join(f"%-{width}s" for width in widths) + "%s\n"
+    return "".join([form % row for row in lines])
 
 
 def _printable(cell: str) -> str:

@@ -34,9 +34,9 @@ async def reconcile(runtime: Runtime) -> None:
             continue  # its own request hears of it
         if (found := live.get(container.id)) is not None:
             if not container.state.running:
-                state = container.state = State(Status.RUNNING, found["run"])
-                state.pid, state.started_at, state.paused = found["pid"], found["started_at"], found["paused"]
-                state.reason = container.damaged
+                container.state = State(Status.RUNNING, found["run"], reason=container.damaged)
+                container.state.take_over(found)
+                runtime.network.set_link(container.id, found["link"])
         elif container.state.status in (Status.CREATED, Status.RUNNING):
             await _settle(runtime, container, being_read=container.record.run in closing.get(container.id, ()))
 

@@ -134,8 +134,9 @@ class Container:
     @property
     def leaving(self) -> bool:
         """It has ended and is being removed, as was asked for: for its users it is gone."""
-        ended = self.state.status in (Status.EXITED, Status.LOST)
-        return self.record.config.auto_remove and ended and self.restarts == 0
+        if not self.record.config.auto_remove:
+            return False
+        return self.state.status in (Status.EXITED, Status.LOST) and self.restarts == 0
 
     def check_present(self) -> None:
         """Raise NotFoundError when it is on its way out."""

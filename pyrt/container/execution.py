@@ -18,7 +18,7 @@ from typing import Any
 from pyrt.container.attachment import Attachment
 from pyrt.container.channel import Message
 from pyrt.container.loop import READ, Loop
-from pyrt.container.process import ExitRecord, Process
+from pyrt.container.process import TRACED_S, ExitRecord, Process
 from pyrt.container.running import RunningContainer
 from pyrt.core.broadcast import Broadcaster, Log
 from pyrt.engine import capabilities, joining
@@ -204,8 +204,10 @@ class Executions:
 
     def _collect(self, program: Exec) -> None:
         self._loop.unwatch(program.pidfd)
-        program.wait()
-        program.close()
+        if program.wait() is None:  # it is traced
+            self._loop.call_later(TRACED_S, lambda: self._collect(program))
+        else:
+            program.close()
 
     def _on_closed(self, execution: Execution) -> None:
         del self.by_log[execution.log]

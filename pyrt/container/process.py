@@ -22,6 +22,7 @@ from pyrt.core import broadcast, frames
 from pyrt.core.broadcast import Log
 
 DRAIN_S = 2.0  # how long output may still come after the process is gone: somebody else holds the pipe then
+TRACED_S = 0.02  # how often an end is looked for that somebody who traces the process has not taken note of
 FIRST_WORD_S = 1.0  # a client that has been answered nothing yet has an empty buffer: its START fits at once
 
 ExitRecord = dict[str, Any]
@@ -50,7 +51,7 @@ class Child(Protocol):
 
     def signal(self, number: int) -> None: ...
 
-    def wait(self) -> int: ...
+    def wait(self) -> int | None: ...
 
     def close(self) -> None: ...
 
@@ -240,6 +241,9 @@ class Process(ABC):
     def _on_process_end(self) -> None:
         self._loop.unwatch(self._child.pidfd)
         status = self._child.wait()
+        if status is None:  # by a process of its container, perhaps for ever: nobody else waits for that
+            self._loop.call_later(TRACED_S, self._on_process_end)
+            return
         for timer in self._timers:
             timer.cancel()
         self._record = self._describe_end(status)

@@ -85,7 +85,7 @@ def _first_process(container: Container) -> int:
         raise gone from None
     try:
         with open(f"/proc/{container.state.pid}/cgroup", "rb") as groups:
-            if f"/{container.id}".encode() not in groups.read():
+            if f"/{container.state.group}".encode() not in groups.read():
                 raise gone
     except (FileNotFoundError, ProcessLookupError):
         os.close(pidfd)

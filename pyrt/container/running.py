@@ -53,6 +53,7 @@ class RunningContainer(Process):
         self.run = run
         self.spec = spec
         self.cgroup = launch.cgroup
+        self.link = launch.link
         self.freezer = Freezer(loop, launch.cgroup, lambda paused: on_paused(self, paused))
         self._reservations = reservations  # owned: bound sockets that keep the container's public ports
         self._exit_callback = on_exit
@@ -77,7 +78,14 @@ class RunningContainer(Process):
 
     def describe(self) -> dict[str, Any]:
         """What a daemon that finds it needs to know."""
-        return {"run": self.run, "pid": self.pid, "started_at": self.started_at, "paused": self.freezer.paused}
+        return {
+            "run": self.run,
+            "pid": self.pid,
+            "started_at": self.started_at,
+            "paused": self.freezer.paused,
+            "group": self.cgroup.id,
+            "link": self.link,
+        }
 
     @property
     def ending(self) -> bool:

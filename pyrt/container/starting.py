@@ -26,6 +26,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from pyrt.container import launching
+from pyrt.container.channel import Message
 from pyrt.container.container import Container
 from pyrt.container.state import State
 from pyrt.container.supervision import SupervisorSilentError
@@ -158,11 +159,12 @@ async def _ask(runtime: Runtime, container: Container, viewer: Viewer) -> None:
     finally:
         for reserved in sockets:  # the supervisor has its own now, or the start has failed
             reserved.close()
-    _began(runtime, container, state, reply["pid"], reply["started_at"])
+    _began(runtime, container, state, reply)
 
 
-def _began(runtime: Runtime, container: Container, state: State, pid: int, started_at: float) -> None:
-    state.set_running(pid=pid, started_at=started_at)
+def _began(runtime: Runtime, container: Container, state: State, facts: Message) -> None:
+    state.set_running(facts)
+    runtime.network.set_link(container.id, state.link)
     runtime.events.tell(container, "start")
     container.wake()
     if state.early_exit is not None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import enum
 import json
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +35,7 @@ _NEXT = {
     Status.LOST: set(),
     Status.DAMAGED: set(),
 }
+_WORDS = {status: str(status.value).capitalize() for status in Status}
 STARTABLE = frozenset((Status.CREATED, Status.EXITED, Status.LOST))
 
 
@@ -61,6 +61,8 @@ class State:
     status: Status = Status.CREATED
     run: str = ""  # which run, as config.json, started.json and exit.json name it
     pid: int = 0  # the first process, as the host sees it
+    group: str = ""  # what its cgroups are called
+    link: str = ""  # the host's side of its veth
     started_at: float = 0.0
     finished_at: float = 0.0
     code: int | None = None
@@ -77,9 +79,14 @@ class State:
             raise ConflictError(f"a container that is {self.status.value} cannot become {status.value}")
         self.status = status
 
-    def set_running(self, *, pid: int, started_at: float) -> None:
+    def set_running(self, facts: dict[str, Any]) -> None:
         self._move(Status.RUNNING)
-        self.pid, self.started_at = pid, started_at
+        self.take_over(facts)
+
+    def take_over(self, facts: dict[str, Any]) -> None:
+        """Learn from the supervisor what it knows of a running container (RunningContainer.describe)."""
+        self.pid, self.started_at, self.paused = facts["pid"], facts["started_at"], facts["paused"]
+        self.group, self.link = facts["group"], facts["link"]
 
     def set_exited(self, record: dict[str, Any]) -> None:
         """Take over what the supervisor recorded (exit.json)."""
@@ -148,7 +155,7 @@ class State:
             return f"Up {duration} (Paused)" if self.paused else f"Up {duration}"
         if self.status is Status.EXITED:
             return f"Exit {self.exit_status}"
-        return str(self.status.value).capitalize()
+        return _WORDS[self.status]
 
     @property
     def comment(self) -> str:
@@ -156,9 +163,6 @@ class State:
         if self.oom_killed:
             return "out of memory"
         return "timed out" if self.timed_out else self.reason
-
-    def running_for_s(self) -> float:
-        return max(0.0, time.time() - self.started_at)
 
 
 def load_exit(data: bytes) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import dataclasses
 import logging
 import re
 from ipaddress import IPv4Address
+from operator import attrgetter
 from pathlib import Path
 
 from pyrt.container.config import Config, Record, verified
@@ -49,7 +50,7 @@ class ContainerStore:
 
     def list(self) -> list[Container]:
         """All containers, newest first."""
-        return sorted(self.by_id.values(), key=lambda container: container.record.created_at, reverse=True)
+        return sorted(self.by_id.values(), key=attrgetter("record.created_at"), reverse=True)
 
     def holder(self, name: str) -> Container | None:
         return self._names.get(name)

@@ -66,6 +66,8 @@ class Supervision:
 
     async def connect(self, *, start: bool = True) -> bool:
         """Connect to the supervisor that is there, or start one. False: there is none, and none was to be started."""
+        if self._channel is not None:
+            return True
         path = self._run_dir / "supervisor.sock"
         connection = _connect(path)
         if connection is None:
@@ -144,12 +146,17 @@ class Supervision:
 
         One that let go of us and lives on is connected to again.
         """
-        if self._process is not None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                await asyncio.to_thread(self._process.wait, END_S)
-                self._process = None
+        await self._collect()
         if time.monotonic() - self._spawned_at > RESPAWN_S:
             await self.connect()
+
+    async def _collect(self) -> None:
+        """Wait for a supervisor of our own that is ending: until then its socket may still take connections."""
+        if (process := self._process) is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                await asyncio.to_thread(process.wait, END_S)
+                if self._process is process:
+                    self._process = None
 
     def _lost(self) -> None:
         self._disconnect()
@@ -211,12 +218,20 @@ class Supervision:
     async def _send(self, message: Message, fds: Sequence[int]) -> None:
         """Send, in turn; waits while the supervisor is behind with what it was sent before. Raises OSError."""
         async with self._sending:
+            again = True
             if self._channel is None:
                 await self.connect()
             while (channel := self._channel) is not None:
                 try:
                     channel.send(message, fds)
                     return
+                except (BrokenPipeError, ConnectionResetError):  # it has ended just now, and has not been asked
+                    if not again:
+                        raise
+                    again = False
+                    self._lost()
+                    await self._collect()
+                    await self.connect()
                 except BlockingIOError:
                     self._room = asyncio.get_running_loop().create_future()
                     asyncio.get_running_loop().add_writer(channel.socket, self._on_room)

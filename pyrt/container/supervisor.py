@@ -34,6 +34,7 @@ from pyrt.engine.cgroups import Cgroup, Layout
 from pyrt.engine.launch import Engine, Launch, engine_name
 from pyrt.engine.lxc import LxcEngine
 from pyrt.engine.native import NativeEngine
+from pyrt.engine.slots import SlotPool
 from pyrt.engine.spec import LaunchSpec
 from pyrt.errors import ConflictError, NotFoundError, PyrtError, StartError
 
@@ -82,7 +83,8 @@ class Supervisor:
         self._recorder = Recorder(self._loop)
         self._broadcaster = broadcast.Broadcaster()
         self._layout = Layout.detect(cgroup_parent)
-        engines: tuple[Engine, ...] = (NativeEngine(self._layout), LxcEngine(self._layout))
+        pool = SlotPool(self._layout)
+        engines: tuple[Engine, ...] = (NativeEngine(self._layout, pool=pool), LxcEngine(self._layout))
         self._engines = {engine.name: engine for engine in engines}
         self._containers: dict[str, RunningContainer] = {}
         self._by_log: dict[broadcast.Log, RunningContainer] = {}
@@ -108,6 +110,8 @@ class Supervisor:
         self._sweep()
         self._loop.run()
         self._broadcaster.close()
+        for engine in self._engines.values():
+            engine.close()
         try:
             for engine in self._engines.values():
                 engine.sweep()
@@ -398,7 +402,7 @@ class Supervisor:
         self._containers[spec.id] = container
         self._by_log[log] = container
         self._record_start(container)
-        self._say({"seq": request["seq"], "pid": container.pid, "started_at": container.started_at})
+        self._say({"seq": request["seq"], **container.describe()})
         if client is not None:
             container.attach(client, stdin=request["stdin"], raw=request["raw"])
         if request["timeout"]:

@@ -42,6 +42,7 @@ __all__ = [
     "TERMINAL",
     "adopt_orphans",
     "collect",
+    "collect_ended",
     "init_program",
     "mount",
     "pivot_root",
@@ -130,8 +131,19 @@ class Report:
 
 def collect(pidfd: int) -> int:
     """Wait for the end of a child and collect it. Returns the exit code, or -n when signal n ended it."""
-    result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
-    assert result is not None
+    status = collect_ended(pidfd, os.WEXITED)
+    assert status is not None
+    return status
+
+
+def collect_ended(pidfd: int, flags: int = os.WEXITED | os.WNOHANG) -> int | None:
+    """Collect a child that has ended, without waiting; None when it has not, or is another's to collect first.
+
+    It is, readable as its pidfd may be, while a process traces it: its parent's turn comes when that one is done.
+    """
+    result = os.waitid(os.P_PIDFD, pidfd, flags)
+    if result is None:
+        return None
     return result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
 
 

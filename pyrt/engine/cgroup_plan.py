@@ -16,6 +16,7 @@ from pyrt.engine.limits import Limits
 from pyrt.errors import PyrtError, StartError
 
 ID = b"\1"  # stands for the id: no path has it
+LIMITING = ("memory", "cpu", "pids")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +47,36 @@ def check(layout: Layout, limits: Limits, *, confine_devices: bool = True) -> tu
 
 
 @functools.lru_cache(maxsize=64)
-def make(layout: Layout, limits: Limits, confine_devices: bool) -> Plan:
+def make(layout: Layout, limits: Limits, confine_devices: bool, spare: bool = False) -> Plan:
+    """Work out a container's groups. `spare`: also those it has no use for before it gets limits (`limiting`)."""
     warnings = check(layout, limits, confine_devices=confine_devices)
     controllers = _controllers(layout) | limits.controllers()
+    if spare:
+        controllers |= layout.groups.keys() & LIMITING
     # The v2 group first: cgroup.kill there must reach whatever else fails.
     first = [layout.v2] if layout.v2 else []
     groups = dict.fromkeys([*first, *(layout.groups[name] for name in sorted(controllers))])
-    create = [f"d{group}/\1" for group in groups]
-    for controller in ("memory", "cpu", "pids"):
-        group = layout.groups.get(controller)
-        for name, value in limits.files(controller, v2=controller in layout.on_v2, swap=layout.swap):
-            create += [f"w{group}/\1/{name}", f"={value}"]
+    create = [f"d{group}/\1" for group in groups] + _writes(layout, limits)
     join = [f"j{group}/\1/cgroup.procs" for group in groups]
     on_v1 = "devices" in layout.groups
     if confine_devices and on_v1:
         join.append(f"j{layout.groups['devices']}/{CONFINED}/cgroup.procs")
     return Plan(encode(create), encode(join), warnings, confine_devices and not on_v1 and layout.v2 is not None)
+
+
+@functools.lru_cache(maxsize=64)
+def limiting(layout: Layout, limits: Limits) -> bytes:
+    """Return the bytes that write limits into groups which are there."""
+    return encode(_writes(layout, limits))
+
+
+def _writes(layout: Layout, limits: Limits) -> list[str]:
+    records = []
+    for controller in LIMITING:
+        group = layout.groups.get(controller)
+        for name, value in limits.files(controller, v2=controller in layout.on_v2, swap=layout.swap):
+            records += [f"w{group}/\1/{name}", f"={value}"]
+    return records
 
 
 def _controllers(layout: Layout) -> frozenset[str]:

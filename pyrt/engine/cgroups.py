@@ -43,25 +43,44 @@ class Cgroup:
     block for as long as they say; what has gone already is no error anywhere.
     """
 
-    __slots__ = ("_layout", "id", "_groups", "_join", "warnings")
+    __slots__ = ("_layout", "id", "_groups", "_join", "_confined", "warnings")
 
-    def __init__(self, layout: Layout, id: str, groups: bytes, join: bytes, warnings: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        id: str,
+        groups: bytes,
+        join: bytes,
+        warnings: tuple[str, ...] = (),
+        *,
+        confined: bool = True,
+    ) -> None:
         self._layout = layout
         self.id = id
         self._groups = groups
         self._join = join
+        self._confined = confined
         self.warnings = warnings  # what the limits asked for and the kernel enforces only in part
 
     @classmethod
-    def create(cls, layout: Layout, id: str, limits: Limits = _NO_LIMITS, *, confine_devices: bool = True) -> Cgroup:
+    def create(
+        cls,
+        layout: Layout,
+        id: str,
+        limits: Limits = _NO_LIMITS,
+        *,
+        confine_devices: bool = True,
+        spare: bool = False,
+    ) -> Cgroup:
         """Make the groups of container `id` and write its limits. A failure leaves nothing behind.
 
-        `confine_devices` restricts opening and making devices to hierarchies.DEVICES. Raises PyrtError for a limit that
-        this machine cannot enforce, StartError when the kernel refuses.
+        `confine_devices` restricts opening and making devices to hierarchies.DEVICES. `spare` makes also the groups
+        that only limits need, which may then come later, by `limit`. Raises PyrtError for a limit that this machine
+        cannot enforce, StartError when the kernel refuses.
         """
         if not NAME.match(id) or id == CONFINED:
             raise UsageError(f"{id!r} cannot be the name of a cgroup")
-        plan = cgroup_plan.make(layout, limits, confine_devices)
+        plan = cgroup_plan.make(layout, limits, confine_devices, spare)
         mark = id.encode()
         create = plan.create.replace(cgroup_plan.ID, mark)
         failed = ffi.new("int *")
@@ -72,7 +91,8 @@ class Cgroup:
             result = lib.cgroup_apply(create, len(create), 0, failed)
         if result < 0:
             raise cgroup_plan.failure(create, failed[0], -result)
-        cgroup = cls(layout, id, create, plan.join.replace(cgroup_plan.ID, mark), plan.warnings)
+        join = plan.join.replace(cgroup_plan.ID, mark)
+        cgroup = cls(layout, id, create, join, plan.warnings, confined=confine_devices)
         if plan.bpf:
             cgroup._attach_device_program()
         return cgroup
@@ -112,6 +132,15 @@ class Cgroup:
     def pid_files(self) -> list[str]:
         """The files a process writes itself into to join."""
         return [os.fsdecode(record[1:]) for record in self._join.split(b"\0") if record]
+
+    def limit(self, limits: Limits) -> None:
+        """Write limits into groups made with `spare`. Raises as `create` does; the groups stay."""
+        self.warnings = cgroup_plan.check(self._layout, limits, confine_devices=self._confined)
+        plan = cgroup_plan.limiting(self._layout, limits).replace(cgroup_plan.ID, self.id.encode())
+        failed = ffi.new("int *")
+        result = lib.cgroup_apply(plan, len(plan), 0, failed)
+        if result < 0:
+            raise cgroup_plan.failure(plan, failed[0], -result)
 
     def clone_fd(self) -> int | None:
         """Return a new descriptor of the v2 group for CLONE_INTO_CGROUP, or None where joining is still needed."""

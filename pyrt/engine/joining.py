@@ -8,7 +8,7 @@ import os
 import signal
 
 from pyrt.core.joining import Joining
-from pyrt.core.namespaces import Plan, StepError, collect
+from pyrt.core.namespaces import Plan, StepError, collect_ended
 from pyrt.engine.cgroups import Cgroup
 from pyrt.engine.launch import open_pipes, start_error
 from pyrt.engine.plans import add_credentials, add_program, add_streams
@@ -85,8 +85,8 @@ class Exec:
     def signal(self, number: int) -> None:
         signal.pidfd_send_signal(self.pidfd, number)
 
-    def wait(self) -> int:
-        return collect(self.pidfd)
+    def wait(self) -> int | None:
+        return collect_ended(self.pidfd)
 
     def close(self) -> None:
         if self.pidfd >= 0:

@@ -25,12 +25,13 @@ class Launch(Protocol):
     """A container from the moment its start has begun until its exit status has been collected.
 
     `stdin_fd`, `stdout_fd`, `stderr_fd` are the parent's ends of its pipes, `terminal_fd` the terminal's master; -1
-    where there is none. They and the cgroup belong to whoever began the launch, until `abort`. `pid` and `pidfd` are
-    those of the container's first process, whose namespaces are the container's; they count once `advance` has
-    returned true, `pidfd` until `close` (then it is -1).
+    where there is none. They and the cgroup belong to whoever began the launch, until `abort`. `link` names the
+    host's side of its veth. `pid` and `pidfd` are those of the container's first process, whose namespaces are the
+    container's; they count once `advance` has returned true, `pidfd` until `close` (then it is -1).
     """
 
     cgroup: Cgroup
+    link: str
     stdin_fd: int
     stdout_fd: int
     stderr_fd: int
@@ -58,8 +59,11 @@ class Launch(Protocol):
     def signal(self, number: int) -> None:
         """Signal the first process. Raises ProcessLookupError when it has ended."""
 
-    def wait(self) -> int:
-        """Collect the end of a process whose pidfd is readable. Returns the exit code, or -n when signal n ended it."""
+    def wait(self) -> int | None:
+        """Collect the end of a process whose pidfd is readable. Returns the exit code, or -n when signal n ended it.
+
+        None: it is traced, and its tracer's to collect first. Never waits.
+        """
 
     def close(self) -> None:
         """Give back what is left once its end has been collected; the cgroup is the caller's to remove."""
@@ -75,6 +79,9 @@ class Engine(Protocol):
 
     def sweep(self) -> None:
         """Remove what is left between containers, or by an earlier supervisor. Raises PyrtError for what is in use."""
+
+    def close(self) -> None:
+        """Give back what it keeps between starts. Its containers must have ended."""
 
 
 class HasStreams(Protocol):

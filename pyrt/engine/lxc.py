@@ -27,8 +27,9 @@ from pyrt.engine import lxc_config
 from pyrt.engine.cgroups import Cgroup, Layout
 from pyrt.engine.launch import start_error
 from pyrt.engine.lxc_groups import LxcCgroup, sweep
-from pyrt.engine.native import NativeLaunch, link_name
+from pyrt.engine.native import NativeLaunch
 from pyrt.engine.plans import add_credentials, add_mounts, add_program, add_root, add_streams
+from pyrt.engine.slots import link_name
 from pyrt.engine.spec import LaunchSpec
 from pyrt.errors import PyrtError, StartError
 
@@ -47,7 +48,7 @@ class LxcLaunch(NativeLaunch):
     """A container that lxc-start starts: `slot` is its first process, once that has parked."""
 
     def __init__(self, monitor: Slot, container_fd: int, cgroup: Cgroup, spec: LaunchSpec, plan: Plan) -> None:
-        super().__init__(Slot(0, -1, container_fd), cgroup)
+        super().__init__(Slot(0, -1, container_fd), cgroup, link_name(spec.id))
         self._monitor = monitor  # lxc-start
         self._spec = spec
         self._plan = plan
@@ -85,7 +86,7 @@ class LxcLaunch(NativeLaunch):
         self._monitor.signal(signal.SIGSTOP)
         os.waitid(os.P_PIDFD, self._monitor.pidfd, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         if self._spec.network.mode == "bridge":  # why: csrc/netlink.c, put_hairpin
-            Path("/sys/class/net", link_name(self._spec), "brport/hairpin_mode").write_text("1")
+            Path("/sys/class/net", self.link, "brport/hairpin_mode").write_text("1")
         self.cgroup.join(self.pid)
         self.go(self._plan, self._spec)
 
@@ -104,7 +105,7 @@ class LxcLaunch(NativeLaunch):
         else:
             super().signal(number)
 
-    def wait(self) -> int:
+    def wait(self) -> int | None:
         self._end_monitor()
         return super().wait()
 
@@ -148,7 +149,7 @@ class LxcEngine:
             config = Path(spec.directory, CONFIG_FILE)
             config.write_text(lxc_config.make(spec, self._layout), "ascii")
             if spec.network.mode == "bridge":
-                lib.pyrt_link_delete(link_name(spec).encode())  # of its last run, if the kernel still has it
+                lib.pyrt_link_delete(link_name(spec.id).encode())  # of its last run, if the kernel still has it
             with contextlib.ExitStack() as undo:
                 cgroup = LxcCgroup.create(self._layout, spec.id, spec.limits, confine_devices=not spec.privileged)
                 undo.callback(cgroup.remove)
@@ -167,6 +168,9 @@ class LxcEngine:
 
     def sweep(self) -> None:
         sweep(self._layout)
+
+    def close(self) -> None:
+        """It keeps nothing."""
 
 
 def init_flags(spec: LaunchSpec, layout: Layout) -> int:

@@ -15,7 +15,7 @@ from ipaddress import IPv4Interface
 from pyrt.engine.capabilities import NAMES
 from pyrt.engine.hierarchies import DEVICES, Layout
 from pyrt.engine.lxc_groups import group_name
-from pyrt.engine.native import link_name
+from pyrt.engine.slots import link_name
 from pyrt.engine.spec import LaunchSpec, Network
 from pyrt.errors import StartError
 
@@ -77,7 +77,7 @@ def _network(spec: LaunchSpec) -> list[tuple[str, str]]:
     interface = IPv4Interface(f"{network.address}/{network.prefix_length}")
     return [
         ("net.0.type", "veth"),
-        ("net.0.veth.pair", link_name(spec)),
+        ("net.0.veth.pair", link_name(spec.id)),
         ("net.0.link", socket.if_indextoname(network.bridge_index)),
         ("net.0.name", "eth0"),
         ("net.0.flags", "up"),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The native launch path: a container from a LaunchSpec by pyrt's own init, in two halves, prepare and go.
 
-    launch = NativeEngine(layout).begin(spec)    # prepare: clone, cgroup, veth; go: plan and descriptors
+    launch = NativeEngine(layout).begin(spec)    # a parked slot, or one prepared now; go: plan and descriptors
     while not launch.advance(): ...              # the init's reports, as they come in on launch.fileno()
 
 Every step of `begin` has its undo on a stack; a launch that fails leaves no process, group, link or descriptor.
@@ -10,15 +10,14 @@ Every step of `begin` has its undo on a stack; a launch that fails leaves no pro
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 
 from pyrt.core import namespaces
-from pyrt.core._namespaces import lib
 from pyrt.core.namespaces import Plan, Report, Slot, StepError
 from pyrt.engine.cgroups import Cgroup, Layout
 from pyrt.engine.launch import Launch, open_pipes, start_error
 from pyrt.engine.plans import make_plan
+from pyrt.engine.slots import Kind, Parked, SlotPool, link_name, park, slot_name
 from pyrt.engine.spec import LaunchSpec
 from pyrt.errors import StartError
 
@@ -26,9 +25,10 @@ from pyrt.errors import StartError
 class NativeLaunch(Launch):
     """A container on its way from clone to exec, and what of it the parent holds: its process is the parent's child."""
 
-    def __init__(self, slot: Slot, cgroup: Cgroup) -> None:
+    def __init__(self, slot: Slot, cgroup: Cgroup, link: str) -> None:
         self.slot = slot
         self.cgroup = cgroup
+        self.link = link
         self.stdin_fd = self.stdout_fd = self.stderr_fd = self.terminal_fd = -1
         self._executing = False
         self._error: StepError | None = None
@@ -93,84 +93,57 @@ class NativeLaunch(Launch):
     def signal(self, number: int) -> None:
         self.slot.signal(number)
 
-    def wait(self) -> int:
-        return self.slot.wait()
+    def wait(self) -> int | None:
+        return namespaces.collect_ended(self.slot.pidfd)
 
     def close(self) -> None:
         self.slot.close()
 
 
 class NativeEngine:
-    """Starts containers with pyrt-init. One per supervisor; `begin` blocks for the kernel's work only."""
+    """Starts containers with pyrt-init. One per supervisor; `begin` blocks for the kernel's work only.
+
+    With a pool a start takes what is parked there, and prepares only what is not.
+    """
 
     name = "native"
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, *, pool: SlotPool | None = None) -> None:
         self._layout = layout
+        self._pool = pool
         namespaces.init_program()
 
     def begin(self, spec: LaunchSpec) -> NativeLaunch:
-        """Prepare a container and send it on its way. Raises StartError; nothing is left then."""
+        """Send a container on its way. Raises StartError; nothing is left then."""
         try:
-            with contextlib.ExitStack() as undo:
-                cgroup = Cgroup.create(self._layout, spec.id, spec.limits, confine_devices=not spec.privileged)
-                undo.callback(cgroup.remove)
-                launch = NativeLaunch(self._prepare(spec, cgroup), cgroup)
-                undo.pop_all()
-                undo.callback(launch.abort)
-                if spec.network.mode == "bridge":
-                    _plumb(spec, launch.pid)
+            parked = self._prepare(spec)
+            launch = NativeLaunch(parked.slot, parked.cgroup, link_name(parked.name))
+            try:
                 launch.go(make_plan(spec), spec)
-                undo.pop_all()
-                return launch
+            except BaseException:
+                launch.abort()
+                raise
+            return launch
         except StepError as error:
             raise start_error(error) from error
         except OSError as error:
             raise StartError("start", error.errno or 0, error.filename or "") from error
 
-    def _prepare(self, spec: LaunchSpec, cgroup: Cgroup) -> Slot:
-        """Clone the init into its group (v2), or move it there: on v1 nothing can be born in a group."""
-        wanted = namespaces.HOST_NETWORK if spec.network.mode == "host" else namespaces.ALL
-        group_fd = cgroup.clone_fd()
+    def _prepare(self, spec: LaunchSpec) -> Parked:
+        kind = Kind.of(spec)
+        parked = self._pool.take(kind) if self._pool is not None else None
+        if parked is None:
+            return park(self._layout, kind, slot_name(), spec.limits)
         try:
-            slot = namespaces.prepare(
-                wanted,
-                privileged=spec.privileged,
-                show_cgroup=bool(self._layout.on_v2),
-                cgroup_fd=-1 if group_fd is None else group_fd,
-            )
-        finally:
-            if group_fd is not None:
-                os.close(group_fd)
-        if group_fd is None:
-            try:
-                cgroup.join(slot.pid)
-            except BaseException:
-                slot.close()
-                raise
-        return slot
+            parked.cgroup.limit(spec.limits)
+        except BaseException:
+            parked.close()
+            raise
+        return parked
 
     def sweep(self) -> None:
         """Nothing of this engine's is ever left."""
 
-
-def _plumb(spec: LaunchSpec, pid: int) -> None:
-    """Make the veth pair, its far end born inside the container. It goes by itself with the container's namespace."""
-    netns_fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        name = link_name(spec)
-        arguments = (name.encode(), spec.network.bridge_index, netns_fd, b"eth0", spec.network.mtu)
-        ret = lib.pyrt_veth_create(*arguments)
-        if ret == -errno.EEXIST:
-            # Of the container's last run: the kernel takes down a namespace, and the links in it, when it finds time.
-            lib.pyrt_link_delete(name.encode())
-            ret = lib.pyrt_veth_create(*arguments)
-    finally:
-        os.close(netns_fd)
-    if ret < 0:
-        raise StepError("network", -ret, f"make the link {name}")
-
-
-def link_name(spec: LaunchSpec) -> str:
-    """The host's end of a container's veth pair."""
-    return f"pyrt{spec.id[:11]}"
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.close()

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from pyrt.network.allocation import Allocation, host_link_name
+from pyrt.network.allocation import Allocation
 from pyrt.network.manager import NetworkManager
 from pyrt.network.ports import PortMapping, PortSpec, parse_port_spec
 
-__all__ = ["Allocation", "NetworkManager", "PortMapping", "PortSpec", "host_link_name", "parse_port_spec"]
+__all__ = ["Allocation", "NetworkManager", "PortMapping", "PortSpec", "parse_port_spec"]

@@ -41,8 +41,3 @@ class Allocation:
         values = {name: value for name, value in record.items() if name in cls.__slots__}
         mappings = tuple(PortMapping(**mapping) for mapping in record["mappings"])
         return cls(**{**values, "mappings": mappings})
-
-
-def host_link_name(container_id: str) -> str:
-    """Return the name of a container's veth on the host: 15 characters, the most the kernel takes."""
-    return f"pyrt{container_id[:11]}"

@@ -147,8 +147,14 @@ def delete(name: str) -> None:
 
 
 def index_of(name: str) -> int:
-    """Return an interface's index, 0 if it does not exist."""
-    return max(0, int(lib.pyrt_link_index(name.encode())))
+    """Return an interface's index, 0 if it does not exist.
+
+    Asks by ioctl: netlink would wait for the lock that every change of a link anywhere on the host holds.
+    """
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        return 0
 
 
 def default_mtu() -> int:

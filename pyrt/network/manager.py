@@ -18,7 +18,7 @@ from pyrt.errors import NetworkError, PyrtError
 from pyrt.network import bridge as bridges
 from pyrt.network import netfilter, ports, resolver
 from pyrt.network.addresses import IPAllocator
-from pyrt.network.allocation import Allocation, host_link_name
+from pyrt.network.allocation import Allocation
 from pyrt.network.bridge import Bridge
 from pyrt.network.nftables import NftError, Ruleset, Target
 from pyrt.network.ports import PortSpec
@@ -50,6 +50,7 @@ class NetworkManager:
         self._ruleset = Ruleset(bridge_name)
         self._segments: list[_Segment] = []
         self._live: dict[str, Allocation] = {}
+        self._links: dict[str, str] = {}  # the host's sides of their veths
         self._taken: dict[str, IPv4Address] = {}  # the addresses of those, and how many each bridge has
         self._load: Counter[str] = Counter()
         self._published: set[str] = set()
@@ -159,10 +160,16 @@ class NetworkManager:
                     raise
         self._forget_flows(allocation)
 
+    def set_link(self, container_id: str, link: str) -> None:
+        """Say which link of the host's is a live container's, so that it is put back on a bridge made again."""
+        with self._lock:
+            self._links[container_id] = link
+
     def release(self, container_id: str, allocation: Allocation) -> None:
         """Undo publish() and allocate(), as far as they were done; a second call does nothing."""
         with self._lock:
             self._forget(container_id)
+            self._links.pop(container_id, None)
             published = container_id in self._published
             self._published.discard(container_id)
             try:
@@ -250,7 +257,8 @@ class NetworkManager:
             if bridge is None or not bridge.created:
                 continue
             try:
-                bridges.attach(host_link_name(container_id), bridge)
+                if link := self._links.get(container_id):
+                    bridges.attach(link, bridge)
             except NetworkError as error:
                 self.notices.append(str(error))
 

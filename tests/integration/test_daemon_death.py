@@ -15,7 +15,7 @@ import pytest
 
 from tests import rcli_client
 from tests.harness import Pyrt
-from tests.processes import alive, wait_until
+from tests.processes import alive, is_parked, processes, wait_until
 
 pytestmark = [pytest.mark.root, pytest.mark.both_engines]
 
@@ -154,14 +154,8 @@ def test_sigterm_ends_the_daemon_and_leaves_the_containers(pyrt: Pyrt) -> None:
 
 def container_processes(pyrt: Pyrt) -> list[int]:
     """Pids in the cgroups of the instance's containers, parked slots left out."""
-    pids = set()
-    for path in Path("/sys/fs/cgroup").glob(f"*/**/{pyrt.cgroup}/**/cgroup.procs"):
-        pids |= set(map(int, path.read_text().split()))
-    return [pid for pid in pids if not comm(pid).startswith(("pyrt", "python"))]
-
-
-def comm(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text()
-    except OSError:
-        return "pyrt (gone)"
+    return [
+        pid
+        for pid, process in processes().items()
+        if process.state != "Z" and pyrt.cgroup in process.read("cgroup") and not is_parked(pid)
+    ]

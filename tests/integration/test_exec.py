@@ -16,7 +16,7 @@ import pytest
 from tests.harness import Pyrt
 from tests.processes import Process, processes, wait_until
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.both_engines]
 
 CTRL_C, CTRL_D, CTRL_P, CTRL_Q = b"\x03", b"\x04", b"\x10", b"\x11"
 MEGABYTE = 1 << 20
@@ -118,6 +118,13 @@ def test_a_container_that_does_not_run(pyrt: Pyrt) -> None:
     result = pyrt("exec", "over", "true")
     assert (result.status, result.error) == (125, "container over is not running")
     pyrt.ok("rm", "over")
+
+
+def test_a_container_that_is_paused(pyrt: Pyrt, c: str) -> None:
+    pyrt.ok("pause", c)
+    assert pyrt("exec", c, "true").error == "container c is paused: unpause it first"
+    pyrt.ok("unpause", c)
+    assert pyrt("exec", c, "true").status == 0
 
 
 def test_it_ends_with_the_container(pyrt: Pyrt, c: str) -> None:
@@ -253,4 +260,4 @@ def test_t_without_a_terminal_outside(pyrt: Pyrt, c: str) -> None:
 def test_arguments_and_environment_of_any_size(pyrt: Pyrt, c: str) -> None:
     words = ["x" * 100_000] * 8
     assert pyrt.ok("exec", c, "sh", "-c", "echo $# ${#1}", "sh", *words).text == "8 100000"
-    assert os.listdir(pyrt.run_dir / "exec") == []
+    wait_until(lambda: os.listdir(pyrt.run_dir / "exec") == [], what="nothing left of its output")

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from pyrt.core._namespaces import lib
+from pyrt.engine.slots import link_name
 from pyrt.errors import ConflictError, NetworkError
-from pyrt.network import Allocation, NetworkManager, bridge, host_link_name
+from pyrt.network import Allocation, NetworkManager, bridge
 from tests.topology import Host, Namespace, be
 
 pytestmark = pytest.mark.root
@@ -74,7 +75,7 @@ def test_links_and_addresses_as_pyroute2_sees_them(host: Host) -> None:
     assert inside == {"up": True, "mtu": 1500, "hardware": "02:70:ac:1e:00:02", "master": None}
     assert addresses == ["172.30.0.2/24"]  # no IPv6 at all
     assert gateway == "172.30.0.1"
-    outside, _, _ = host.host.run(inspect, host_link_name(guest.id))
+    outside, _, _ = host.host.run(inspect, link_name(guest.id))
     assert outside["up"] and outside["master"] == guest.allocation.bridge_index
     made, addresses, _ = host.host.run(inspect, "ptnet0")
     assert made["up"] and made["hardware"] == "02:70:ac:1e:00:01" and addresses == ["172.30.0.1/24"]

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import shutil
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -113,7 +114,7 @@ class Books:
 
     def shown(self) -> dict[str, str]:
         """STATUS by id as `ps -a` has it; and nothing else that lists them fails either."""
-        rows = {container.id: cells(container, 64, truncate=False) for container in self.store.list()}
+        rows = {container.id: cells(container, time.time(), 64, truncate=False) for container in self.store.list()}
         assert all(isinstance(cell, str) for row in rows.values() for cell in row)
         self.tags.by_id()
         self.graph.heads()

@@ -23,7 +23,7 @@ def at(status: Status) -> State:
 
 def move(state: State, to: Status) -> None:
     if to is Status.RUNNING:
-        state.set_running(pid=7, started_at=1.0)
+        state.set_running({"pid": 7, "started_at": 1.0, "paused": False, "group": "g", "link": "l"})
     elif to is Status.EXITED:
         state.set_exited(RECORD)
     else:
