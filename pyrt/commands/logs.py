@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pyrt.commands.flags import Flag, Options
 from pyrt.core import frames
-from pyrt.errors import NotFoundError
+from pyrt.errors import NotFoundError, PyrtError
 
 if TYPE_CHECKING:
     from pyrt.container.runtime import Runtime
@@ -18,6 +18,7 @@ USAGE = "[OPTIONS] CONTAINER"
 FLAGS = (Flag("follow", "f", help="Go on with what it writes until it ends"),)
 MINIMUM = MAXIMUM = 1
 BLOCK_BYTES = 1 << 20
+LOGGED = frozenset((frames.STDOUT, frames.STDERR, frames.NOTICE))
 
 
 async def run(session: Session, runtime: Runtime, options: Options, arguments: list[str]) -> int:
@@ -45,7 +46,25 @@ async def _send(session: Session, path: str) -> None:
         file = await asyncio.to_thread(open, path, "rb")
     except FileNotFoundError:  # dropped meanwhile, by the cap
         return
+    except OSError as error:
+        raise PyrtError(f"the log cannot be read: {path}: {error.strerror}") from error
     with file:
         while block := await asyncio.to_thread(file.read, BLOCK_BYTES):
             reader.feed(block)
-            await session.replay(reader)
+            whole, damage = _whole(reader)
+            await session.replay(whole)
+            if damage:
+                raise PyrtError(f"the log is damaged from here on: {path}: {damage}")
+
+
+def _whole(reader: frames.FrameReader) -> tuple[list[tuple[int, bytes]], str]:
+    """Return the frames that have arrived, up to what is none of a log (a power cut leaves zeros), and what that is."""
+    found: list[tuple[int, bytes]] = []
+    try:
+        for kind, payload in reader:
+            if kind not in LOGGED:
+                return found, f"a frame of type {kind}"
+            found.append((kind, payload))
+    except frames.FrameError as error:
+        return found, str(error)
+    return found, ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Making a container: its name, its directories, its record. Nothing of it is left when that fails."""
+"""Making a container, also one that starts at once: its name, directories, record. Nothing is left when that fails."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import secrets
 import time
 from typing import TYPE_CHECKING
 
-from pyrt.container import starting
 from pyrt.container.config import NAME, Config, Record
 from pyrt.container.container import Container
+from pyrt.container.starting import Viewer, launch, new_run, prepare
 from pyrt.container.state import State
 from pyrt.errors import ConflictError, PyrtError, UsageError
 from pyrt.network.ports import parse_port_spec
@@ -29,9 +29,17 @@ async def create(runtime: Runtime, config: Config, name: str) -> Container:
     return await _with_room(runtime, config, name, kept=True)
 
 
-async def create_started(runtime: Runtime, config: Config, name: str) -> Container:
-    """Make a container whose start has begun: what remains is `starting.launch`. Raises PyrtError."""
-    return await _with_room(runtime, config, name, kept=False)
+async def run(runtime: Runtime, config: Config, name: str, viewer: Viewer) -> Container:
+    """Make a container and start it. Raises PyrtError."""
+    container = await _with_room(runtime, config, name, kept=False)  # its start has begun
+    try:
+        await launch(runtime, container, viewer)
+    except BaseException:
+        if container.state.starting:
+            container.fall_back(State())
+        await runtime.discard(container)
+        raise
+    return container
 
 
 async def _with_room(runtime: Runtime, config: Config, name: str, *, kept: bool) -> Container:
@@ -73,8 +81,8 @@ async def _make(runtime: Runtime, config: Config, name: str, *, kept: bool) -> C
             container.making = False
             container.wake()
         else:
-            container.begin(starting.new_run())
-            starting.prepare(runtime, container)
+            container.begin(new_run())
+            prepare(runtime, container)
             container.make_directories(below)
             await container.save()
     except BaseException:
@@ -103,3 +111,16 @@ async def claim_name(runtime: Runtime, name: str, *, holder: Container | None = 
         found = runtime.store.holder(name)
     if found is not None and found is not holder:
         raise ConflictError(f"the name {name} is taken by container {found.id[:16]}: remove it or use another name")
+
+
+async def rename(runtime: Runtime, container: Container, name: str) -> None:
+    """Give a container another name. Raises UsageError, ConflictError when it is taken."""
+    await claim_name(runtime, name, holder=container)
+    container.check_present()
+    container.check_whole()
+    if name == container.name:
+        return
+    try:
+        await runtime.store.rename(container, name)
+    except OSError as error:
+        raise PyrtError(f"container {container.label} cannot be renamed: {error.strerror}") from error

@@ -156,48 +156,15 @@ class Runtime:
         Returns when its program runs, and it is safe on disk unless it is one that is removed at its end. Raises
         PyrtError; nothing of the container is left then.
         """
-        return await asyncio.shield(self._run(config, name, Viewer(size, client, raw=raw)))
-
-    async def _run(self, config: Config, name: str, viewer: Viewer) -> Container:
-        container = await creation.create_started(self, config, name)
-        try:
-            await starting.launch(self, container, viewer)
-        except BaseException:
-            if container.state.starting:
-                container.fall_back(State())
-            await self.discard(container)
-            raise
-        return container
+        return await asyncio.shield(creation.run(self, config, name, Viewer(size, client, raw=raw)))
 
     async def restart(self, container: Container, grace_s: float, *, size: tuple[int, int] = (24, 80)) -> None:
         """Stop a container, if it runs, and start it again. One made with --rm stays for that."""
-        await asyncio.shield(self._restart(container, grace_s, Viewer(size)))
-
-    async def _restart(self, container: Container, grace_s: float, viewer: Viewer) -> None:
-        container.check_present()
-        container.restarts += 1
-        try:
-            await self.stop(container, grace_s)
-            await starting.start(self, container, viewer)
-        finally:
-            container.restarts -= 1
-            if container.leaving and not container.removing:
-                self.depart(container)
+        await asyncio.shield(starting.restart(self, container, grace_s, Viewer(size)))
 
     async def rename(self, container: Container, name: str) -> None:
         """Give a container another name. Raises UsageError, ConflictError when it is taken."""
-        await asyncio.shield(self._rename(container, name))
-
-    async def _rename(self, container: Container, name: str) -> None:
-        await creation.claim_name(self, name, holder=container)
-        container.check_present()
-        container.check_whole()
-        if name == container.name:
-            return
-        try:
-            await self.store.rename(container, name)
-        except OSError as error:
-            raise PyrtError(f"container {container.label} cannot be renamed: {error.strerror}") from error
+        await asyncio.shield(creation.rename(self, container, name))
 
     # --- what happens to them ---
 

@@ -82,6 +82,19 @@ async def start(runtime: Runtime, container: Container, viewer: Viewer) -> bool:
     return True
 
 
+async def restart(runtime: Runtime, container: Container, grace_s: float, viewer: Viewer) -> None:
+    """Stop a container, if it runs, and start it again. Raises PyrtError; it has ended then."""
+    container.check_present()
+    container.restarts += 1
+    try:
+        await runtime.stop(container, grace_s)
+        await start(runtime, container, viewer)
+    finally:
+        container.restarts -= 1
+        if container.leaving and not container.removing:
+            runtime.depart(container)
+
+
 def prepare(runtime: Runtime, container: Container) -> None:
     """Give a container that is being started its network, and its record the new run. Raises PyrtError, OSError."""
     record = container.record

@@ -10,14 +10,11 @@ of it. With no container and no daemon it ends by itself.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
-import queue
 import signal
 import socket
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -27,9 +24,9 @@ from pyrt.container.channel import Channel, Message
 from pyrt.container.execution import Executions
 from pyrt.container.loop import READ, Loop
 from pyrt.container.process import ExitRecord, Process
+from pyrt.container.recorder import Recorder
 from pyrt.container.running import RunningContainer
 from pyrt.core import broadcast
-from pyrt.durable import write_atomically, write_durably
 from pyrt.engine.cgroups import Cgroup, Layout
 from pyrt.engine.launch import Engine, Launch, engine_name
 from pyrt.engine.lxc import LxcEngine
@@ -40,39 +37,8 @@ from pyrt.errors import ConflictError, NotFoundError, PyrtError, StartError
 
 LONELY_S = 3.0  # how long it stays with nothing to supervise and nobody to serve
 SAY_AGAIN_S = 0.02
-EXIT_FILE = "exit.json"
-START_FILE = "started.json"
 
 logger = logging.getLogger("pyrt.supervisor")
-
-
-class Recorder:
-    """Writes exit records durably in a thread of its own: an fsync must not hold up anybody's start or output."""
-
-    def __init__(self, loop: Loop) -> None:
-        self._work: queue.SimpleQueue[tuple[Path, bytes, Callable[[], None]]] = queue.SimpleQueue()
-        self._done: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._event_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        loop.watch(self._event_fd, READ, self._on_done)
-        threading.Thread(target=self._run, name="recorder", daemon=True).start()
-
-    def write(self, path: Path, record: ExitRecord, then: Callable[[], None]) -> None:
-        self._work.put((path, json.dumps(record).encode(), then))
-
-    def _run(self) -> None:
-        while True:
-            path, data, then = self._work.get()
-            try:
-                write_durably(path, data)
-            except OSError as error:  # a full disk: the status is still told to whoever listens now
-                logger.error("cannot record an exit: %s: %s", path, error.strerror)
-            self._done.put(then)
-            os.eventfd_write(self._event_fd, 1)
-
-    def _on_done(self) -> None:
-        os.eventfd_read(self._event_fd)
-        while not self._done.empty():
-            self._done.get()()
 
 
 class Supervisor:
@@ -80,7 +46,7 @@ class Supervisor:
         self._root = root
         self._listener = listener
         self._loop = Loop()
-        self._recorder = Recorder(self._loop)
+        self._recorder = Recorder(root, self._loop)
         self._broadcaster = broadcast.Broadcaster()
         self._layout = Layout.detect(cgroup_parent)
         pool = SlotPool(self._layout)
@@ -401,20 +367,12 @@ class Supervisor:
         )
         self._containers[spec.id] = container
         self._by_log[log] = container
-        self._record_start(container)
+        self._recorder.write_start(container.id, container.run, container.started_at)
         self._say({"seq": request["seq"], **container.describe()})
         if client is not None:
             container.attach(client, stdin=request["stdin"], raw=request["raw"])
         if request["timeout"]:
             container.limit_time(request["timeout"])
-
-    def _record_start(self, container: RunningContainer) -> None:
-        """Leave word that this run began: a daemon that finds neither it nor its end knows that it was lost."""
-        record = {"run": container.run, "started_at": container.started_at}
-        try:
-            write_atomically(self._root / "containers" / container.id / START_FILE, json.dumps(record).encode())
-        except OSError as error:
-            logger.error("container %s: its start cannot be recorded: %s", container.id, error.strerror)
 
     # --- the containers ---
 
@@ -431,8 +389,7 @@ class Supervisor:
                 logger.error("%s: its log cannot be written: %s", process.label, os.strerror(detail))
 
     def _on_exit(self, container: RunningContainer, record: ExitRecord) -> None:
-        path = self._root / "containers" / container.id / EXIT_FILE
-        self._recorder.write(path, record, lambda: self._on_recorded(container, record))
+        self._recorder.write_exit(container.id, record, lambda: self._on_recorded(container, record))
 
     def _on_ephemeral_exit(self, container: RunningContainer, record: ExitRecord) -> None:
         """A container that is removed at its end leaves no record: there will be nothing to ask about."""

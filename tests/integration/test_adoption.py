@@ -15,7 +15,7 @@ import pytest
 from tests.harness import Pyrt
 from tests.processes import wait_gone, wait_until
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.both_engines]
 
 
 def terminated(pyrt: Pyrt) -> None:
@@ -167,3 +167,29 @@ def test_damaged_files(pyrt: Pyrt, bb_tar: bytes) -> None:
     (pyrt.root / "tags.json.damaged").rmdir()
     assert pyrt.ok("ps", "-a", "-q").lines == []
     assert pyrt.run("bb", "echo", "well").out == b"well\n"
+
+
+@pytest.mark.parametrize("kind", ["garbage", "zeros", "directory"])
+def test_a_damaged_log(pyrt: Pyrt, kind: str) -> None:
+    """What stands before the damage is shown; the rest is one true line. A power cut leaves zeros."""
+    identifier = pyrt.detached("bb", "echo", "hello")
+    pyrt.ok("wait", identifier)
+    (segment,) = (pyrt.root / "containers" / identifier / "log").glob("*.log")
+    if kind == "directory":
+        segment.unlink()
+        segment.mkdir()
+    else:
+        segment.write_bytes(segment.read_bytes() + (b"\0" if kind == "zeros" else b"\xff") * 50)
+    result = pyrt("logs", identifier)
+    assert result.status == 125 and result.error.startswith("the log ")
+    assert result.out == (b"" if kind == "directory" else b"hello\n")
+    pyrt.ok("rm", identifier)
+
+
+def test_two_daemons_on_one_root(pyrt: Pyrt, tmp_path: Path) -> None:
+    """The second one says why it does not start, and the first goes on."""
+    daemon = pyrt.daemon_pid
+    for run_dir in (tmp_path / "other", pyrt.run_dir):
+        result = pyrt("-d", "--root", str(pyrt.root), "--run-dir", str(run_dir))
+        assert result.status == 125 and str(daemon) in result.error, str(result)
+    assert pyrt.daemon_pid == daemon and pyrt.ok("ps").lines

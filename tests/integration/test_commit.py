@@ -18,7 +18,7 @@ from pyrt.image.packing import Stream
 from tests.harness import Pyrt, start_instance
 from tests.processes import wait_until
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.both_engines]
 
 
 @contextlib.contextmanager

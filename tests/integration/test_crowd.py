@@ -11,7 +11,7 @@ import pytest
 
 from tests.harness import Pyrt
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.both_engines]
 
 
 def test_forty_runs_at_once(pyrt: Pyrt) -> None:
