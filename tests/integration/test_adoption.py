@@ -36,6 +36,7 @@ def listed(pyrt: Pyrt) -> list[list[str]]:
 AGES = {"Less", "than", "a", "second", "seconds", "About", "minute", "minutes", "ago"}
 
 
+@pytest.mark.both_engines
 @pytest.mark.parametrize("end", ENDS)
 def test_everything_is_there_again(pyrt: Pyrt, end: Callable[[Pyrt], None]) -> None:
     pyrt.ok("create", "--name", "made", "bb", "true")

@@ -35,6 +35,7 @@ def leftovers(pyrt: Pyrt) -> list[str]:
     return os.listdir(pyrt.root / "tmp")
 
 
+@pytest.mark.both_engines
 def test_commit_then_run_the_new_image(pyrt: Pyrt) -> None:
     """Docker 0.1.0's first test."""
     with container(pyrt, "first", "bb", "touch", "/world"):
