@@ -30,9 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Tests marked `both_engines` run once with each engine."""
     if "pyrt" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_engines"):
-        refused = metafunc.definition.get_closest_marker("lxc_cannot")
-        marks = [pytest.mark.skip(reason=f"lxc cannot: {refused.args[0]}")] if refused else []
-        metafunc.parametrize("engine", ["native", pytest.param("lxc", marks=marks)])
+        metafunc.parametrize("engine", ["native", "lxc"])
 
 
 @pytest.hookimpl(wrapper=True)

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <time.h>
 
 #include "plan.h"
 
@@ -69,9 +70,10 @@ void stage_cgroup(unsigned init_flags);
 /* root.c */
 void open_volumes(struct plan *plan);
 void make_files(struct plan *plan, int files_fd);
-void make_mask(const struct plan *plan, const char *directory);
-void mount_overlay(const struct plan_pair *overlay, const char *target);
-void check_root(const char *root);
+void mount_root(const struct plan *plan, const char *mask, const char *target);
+int open_root(const char *root);
+struct timespec time_of(int directory_fd);
+void put_back_time(int directory_fd, struct timespec time);
 void make_root(const struct plan *plan);
 void furnish_root(const struct plan *plan, struct stage *stage);
 

@@ -94,10 +94,8 @@ void become_lxc_start(void)
     receive_plan(&plan);
     open_volumes(&plan);
     make_files(&plan, files_fd);
-    if (plan.mask_count)
-        make_mask(&plan, STAGE "/mask");
-    mount_overlay(&plan.overlay, STAGE "/root");
-    check_root(STAGE "/root");
+    mount_root(&plan, STAGE "/mask", STAGE "/root");
+    struct timespec root_time = time_of(open_root(STAGE "/root"));
 
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, queue) < 0)
         fail("lxc", errno, "socketpair");
@@ -106,6 +104,8 @@ void become_lxc_start(void)
         send_fd(queue[0], plan.volumes[i].fd);
     for (int i = 0; i < plan.file_count; i++)
         send_fd(queue[0], plan.files[i].fd);
+    if (send(queue[0], &root_time, sizeof root_time, MSG_NOSIGNAL | MSG_DONTWAIT) != sizeof root_time)
+        fail("lxc", errno, "hand the root's time on");
     if (chdir("/") < 0 || dup2(plan.stdio_fds[0], 0) < 0 || dup2(queue[1], 1) < 0 || dup2(plan.stdio_fds[2], 2) < 0)
         fail("lxc", errno, "standard input and output");
     execute(&plan);
@@ -128,6 +128,12 @@ void take_mounts(struct plan *plan)
     for (int i = 0; i < plan->file_count; i++)
         if ((plan->files[i].fd = receive_fd(STDOUT_FILENO)) < 0)
             fail("files", 0, plan->files[i].first);
+
+    /* lxc makes a file in the root and removes it, which is not the container's doing either. */
+    struct timespec root_time;
+    if (recv(STDOUT_FILENO, &root_time, sizeof root_time, 0) != sizeof root_time)
+        fail("root", 0, "its time is missing");
+    put_back_time(AT_FDCWD, root_time);
 }
 
 /* /proc/sys, which is read-only by now, in a mount of proc that is nowhere attached. */

@@ -33,7 +33,7 @@ void open_volumes(struct plan *plan)
     }
 }
 
-void mount_overlay(const struct plan_pair *overlay, const char *target)
+static void mount_overlay(const struct plan_pair *overlay, const char *target)
 {
     /* Relative names keep many layers within the page that mount(2) reads. */
     if (chdir(overlay->first) < 0)
@@ -53,7 +53,7 @@ static void bind_rootfs(const char *path, const char *target)
  * A layer that hides what of the host's root no container may see, for the image that is the host's root: directories
  * that lead to a whiteout. On the stage's tmpfs, because a lower directory must not lie within another.
  */
-void make_mask(const struct plan *plan, const char *directory)
+static void make_mask(const struct plan *plan, const char *directory)
 {
     int mask = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (mask < 0)
@@ -72,14 +72,19 @@ void make_mask(const struct plan *plan, const char *directory)
     close(mask);
 }
 
-void make_root(const struct plan *plan)
+void mount_root(const struct plan *plan, const char *mask, const char *target)
 {
     if (plan->mask_count)
-        make_mask(plan, PYRT_MASK_PATH);
+        make_mask(plan, mask);
     if (plan->overlay.first)
-        mount_overlay(&plan->overlay, "/proc/root");
+        mount_overlay(&plan->overlay, target);
     else
-        bind_rootfs(plan->rootfs, "/proc/root");
+        bind_rootfs(plan->rootfs, target);
+}
+
+void make_root(const struct plan *plan)
+{
+    mount_root(plan, PYRT_MASK_PATH, "/proc/root");
     if (chdir("/proc/root") < 0)
         fail("root", errno, "enter");
     /* The old root ends up mounted over the new one, where only its descriptor reaches it. */
@@ -91,14 +96,14 @@ void make_root(const struct plan *plan)
  * A place made for a mount is not the container's doing, so it leaves no trace in the time of the directory it is in:
  * make it between these two.
  */
-static struct timespec time_of(int directory_fd)
+struct timespec time_of(int directory_fd)
 {
     struct stat status;
 
     return fstat(directory_fd, &status) < 0 ? (struct timespec){.tv_nsec = UTIME_OMIT} : status.st_mtim;
 }
 
-static void put_back_time(int directory_fd, struct timespec time)
+void put_back_time(int directory_fd, struct timespec time)
 {
     struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, time};
 
@@ -132,8 +137,8 @@ static void attach(int root_fd, const char *name, int mount_fd)
     close(target);
 }
 
-/* For a root that somebody else will furnish: the same directories, and the same refusal. */
-void check_root(const char *root)
+/* Opens a root that somebody else will furnish: the same directories, and the same refusal. */
+int open_root(const char *root)
 {
     int root_fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (root_fd < 0)
@@ -141,7 +146,7 @@ void check_root(const char *root)
     close(open_ordinary(root_fd, "proc"));
     close(open_ordinary(root_fd, "sys"));
     close(open_ordinary(root_fd, "dev"));
-    close(root_fd);
+    return root_fd;
 }
 
 /* Makes the directories that lead to path's last component. */

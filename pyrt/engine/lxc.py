@@ -16,6 +16,7 @@ import contextlib
 import logging
 import os
 import re
+import select
 import signal
 import socket
 from pathlib import Path
@@ -40,6 +41,8 @@ CONFIG_FILE = "config.lxc"
 LOG_FILE = "lxc.log"
 
 _ERROR = re.compile(r"^lxc-start \S+ \S+ ERROR +\S+ - [^:\n]+:\w+:\d+ - (.*)$", re.MULTILINE)
+_ENDED = re.compile(r"^lxc-start .* - Child <\d+> ended on (error|signal) .*\((\d+)\)$", re.MULTILINE)
+CLEAN_UP_S = 2.0  # how long lxc-start may take down what it made
 
 logger = logging.getLogger("pyrt.supervisor")
 
@@ -59,7 +62,7 @@ class LxcLaunch(NativeLaunch):
         log_fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             argv = [PROGRAM, "-n", self._spec.id, "-f", str(config), "-F", "-P", lxc_config.STAGE]
-            argv += ["-o", str(log), "-l", "ERROR", "--", "/proc/self/fd/0", str(flags)]
+            argv += ["-o", str(log), "-l", "INFO", "--", "/proc/self/fd/0", str(flags)]
             plan = Plan().argv(argv).env(ENVIRONMENT).stdio(stdin=True)
             add_root(plan, self._spec.root, mask_path=f"{lxc_config.STAGE}/mask")
             add_mounts(plan, self._spec)
@@ -106,8 +109,20 @@ class LxcLaunch(NativeLaunch):
             super().signal(number)
 
     def wait(self) -> int:
+        if not os.path.exists(f"/proc/{self.pid}"):  # somebody let lxc-start go on, and it has collected the status
+            select.select([self._monitor.pidfd], [], [], CLEAN_UP_S)
         self._end_monitor()
-        return super().wait()
+        try:
+            return super().wait()
+        except ChildProcessError:
+            return self._status_told()
+
+    def _status_told(self) -> int:
+        """What lxc-start wrote down of an end that it took: nothing at all of status 0."""
+        log = Path(self._spec.directory, LOG_FILE).read_text("utf-8", "backslashreplace")
+        if (found := _ENDED.search(log)) is None:
+            return 0
+        return -int(found[2]) if found[1] == "signal" else int(found[2])
 
     def _end_monitor(self) -> None:
         """End lxc-start; the container's first process, alive or not, is this process's child from then on."""

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 CACHE = Path(os.environ.get("PYRT_TEST_CACHE", "/var/cache/pyrt-tests"))
+ALSO_RUN = (Path("/usr/bin/lxc-start"),)
 LEFT_OUT = {"test", "tests", "idlelib", "tkinter", "lib2to3", "ensurepip", "turtledemo", "pydoc_data", "site-packages"}
 
 
@@ -98,7 +99,8 @@ def _below(directory: Path) -> set[Path]:
 
 def _libraries(files: Iterable[Path]) -> set[Path]:
     """Return the shared libraries that these files need, and the dynamic loader, by the names they are looked up."""
-    programs = [str(path) for path in files if ".so" in path.name or path == Path(os.path.realpath(sys.executable))]
+    interpreter = Path(os.path.realpath(sys.executable))
+    programs = [str(path) for path in files if ".so" in path.name or path in (interpreter, *ALSO_RUN)]
     output = subprocess.run(["ldd", *programs], capture_output=True, text=True).stdout
     return {Path(path) for path in re.findall(r"(?:=>\s+|^\s+)(/\S+)", output, re.MULTILINE)}
 

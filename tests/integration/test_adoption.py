@@ -15,7 +15,7 @@ import pytest
 from tests.harness import Pyrt
 from tests.processes import wait_gone, wait_until
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.both_engines]
 
 
 def terminated(pyrt: Pyrt) -> None:
@@ -36,7 +36,6 @@ def listed(pyrt: Pyrt) -> list[list[str]]:
 AGES = {"Less", "than", "a", "second", "seconds", "About", "minute", "minutes", "ago"}
 
 
-@pytest.mark.both_engines
 @pytest.mark.parametrize("end", ENDS)
 def test_everything_is_there_again(pyrt: Pyrt, end: Callable[[Pyrt], None]) -> None:
     pyrt.ok("create", "--name", "made", "bb", "true")

@@ -15,7 +15,7 @@ import pytest
 from tests.harness import Pyrt
 from tests.images import file, link, with_members
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.both_engines]
 
 
 @pytest.fixture(autouse=True)

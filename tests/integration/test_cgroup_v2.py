@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The cgroup tests on a machine with cgroup v2 alone: a virtual one, booted once for all of them.
 
-What runs inside is test_cgroups.py as it is, guest_cgroup_v2.py, and guest_engine.py, which starts containers; each of
-their tests is a test here.
+What runs inside is test_cgroups.py as it is, guest_cgroup_v2.py, and guest_engine.py and guest_lxc.py, which start
+containers; each of their tests is a test here.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if os.uname().machine != "x86_64":
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
+MODULES = ("test_cgroups.py", "guest_cgroup_v2.py", "guest_engine.py", "guest_lxc.py")
 PACKAGES = ("pytest", "_pytest", "py", "pluggy", "iniconfig", "packaging", "pygments", "_cffi_backend")
 RESULT = re.compile(r"^(\S+\.py)::(\S+?)(?:\[(.*?)\])? (PASSED|FAILED|ERROR|SKIPPED)", re.MULTILINE)
 
@@ -36,7 +37,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, set[str
     """Boot, run everything, and return {test: outcomes} with the whole console output."""
     if REPOSITORY not in Path(machine.__file__).parents:
         pytest.skip("the tests are not run from the repository")
-    files = [REPOSITORY / "tests/integration/test_cgroups.py", HERE / "guest_cgroup_v2.py", HERE / "guest_engine.py"]
+    files = [*(HERE / name for name in MODULES), Path("/usr/bin/lxc-start")]
     files += [REPOSITORY / "pyrt/engine", REPOSITORY / "pyrt/core", *(REPOSITORY / "pyrt").glob("*.py")]
     for name in PACKAGES:
         spec = importlib.util.find_spec(name)
@@ -54,7 +55,7 @@ mkdir /copy; mount -t tmpfs copy /copy
 for entry in /*; do case $entry in /copy|/proc|/sys|/dev) ;; *) cp -a $entry /copy ;; esac; done
 mkdir /copy/proc /copy/sys /copy/dev
 for name in proc sys dev; do mount --rbind /$name /copy/$name; done
-chroot /copy sh -c "cd {REPOSITORY} && $run {files[2]}"
+chroot /copy sh -c "cd {REPOSITORY} && $run {files[2]} {files[3]}"
 """
     try:
         console = machine.run(command, files=files, work=tmp_path_factory.mktemp("machine"))
@@ -66,7 +67,7 @@ chroot /copy sh -c "cd {REPOSITORY} && $run {files[2]}"
     return results, console
 
 
-@pytest.mark.parametrize("name", names("test_cgroups.py") + names("guest_cgroup_v2.py") + names("guest_engine.py"))
+@pytest.mark.parametrize("name", [name for module in MODULES for name in names(module)])
 def test_on_cgroup_v2(outcome, name):
     results, console = outcome
     assert results.get(name) == {"PASSED"}, console

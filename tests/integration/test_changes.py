@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from tests.harness import Pyrt
 from tests.images import directory, file, hardlink, link, with_members
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.both_engines]
 
 
 def changes(pyrt: Pyrt, script: str, *flags: str, image: str = "bb") -> list[str]:
@@ -28,8 +29,8 @@ def changes(pyrt: Pyrt, script: str, *flags: str, image: str = "bb") -> list[str
     return stopped
 
 
-@pytest.fixture(scope="module")
-def layered(session_pyrt: Pyrt, bb_tar: bytes) -> str:
+@pytest.fixture
+def layered(pyrt: Pyrt, bb_tar: bytes) -> Iterator[str]:
     members = [
         directory("dir"),
         directory("dir/sub"),
@@ -40,8 +41,9 @@ def layered(session_pyrt: Pyrt, bb_tar: bytes) -> str:
         file("bin/whale", b"#!"),
         link("name", "one"),
     ]
-    session_pyrt.ok("import", "-", "layered", input=with_members(bb_tar, members))
-    return "layered"
+    pyrt.ok("import", "-", "layered", input=with_members(bb_tar, members))
+    yield "layered"
+    pyrt.ok("rmi", "layered")
 
 
 def test_nothing_changed(pyrt: Pyrt) -> None:

@@ -18,7 +18,7 @@ from pyrt.image.packing import Stream
 from tests.harness import Pyrt, start_instance
 from tests.processes import wait_until
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.both_engines]
 
 
 @contextlib.contextmanager
@@ -35,7 +35,6 @@ def leftovers(pyrt: Pyrt) -> list[str]:
     return os.listdir(pyrt.root / "tmp")
 
 
-@pytest.mark.both_engines
 def test_commit_then_run_the_new_image(pyrt: Pyrt) -> None:
     """Docker 0.1.0's first test."""
     with container(pyrt, "first", "bb", "touch", "/world"):

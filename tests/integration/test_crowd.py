@@ -11,10 +11,9 @@ import pytest
 
 from tests.harness import Pyrt
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.both_engines]
 
 
-@pytest.mark.both_engines
 def test_forty_runs_at_once(pyrt: Pyrt) -> None:
     commands = [pyrt.start("run", "--rm", "bb", "echo", f"{number}" * 3000) for number in range(40)]
     for number, command in enumerate(commands):

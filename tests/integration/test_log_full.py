@@ -16,7 +16,7 @@ import pytest
 from pyrt.core import frames
 from pyrt.core.broadcast import Broadcaster, Event, Log
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.both_engines]
 
 TRAILER = frames.encode(frames.EXIT, bytes(4))
 

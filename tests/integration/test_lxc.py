@@ -119,6 +119,20 @@ def test_lxc_start_waits_and_ends_with_its_container(pyrt: Pyrt) -> None:
     pyrt.ok("rm", container)
 
 
+@pytest.mark.parametrize(("script", "status"), [("exit 7", "7"), ("exit 0", "0"), ("sleep 60", "137")])
+def test_a_status_that_lxc_start_was_let_to_collect(pyrt: Pyrt, tmp_path: Path, script: str, status: str) -> None:
+    script = f"while [ ! -e /v/go ]; do sleep 0.01; done; {script}"
+    container = pyrt.detached("-v", f"{tmp_path}:/v", "bb", "sh", "-c", script)
+    os.kill(monitor(pyrt), signal.SIGCONT)
+    (tmp_path / "go").touch()
+    if status == "137":
+        pyrt.ok("kill", container)
+    assert pyrt.ok("wait", container).text == status, (
+        pyrt.root / "containers" / container / "lxc.log"
+    ).read_text()
+    pyrt.ok("rm", container)
+
+
 def test_the_supervisors_death_is_that_of_lxc_start_and_of_the_container(pyrt: Pyrt) -> None:
     container = pyrt.detached("bb", "sleep", "60")
     pid, supervisor = monitor(pyrt), pyrt.supervisor_pid

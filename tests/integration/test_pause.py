@@ -11,7 +11,7 @@ import pytest
 from tests.harness import Pyrt
 from tests.processes import wait_until
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.both_engines]
 
 COUNT = "trap 'exit 7' TERM; trap : USR1; i=0; while :; do echo $((i=i+1)); sleep 0.02; done"
 
