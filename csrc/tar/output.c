@@ -133,29 +133,43 @@ static int copy_file(struct output *output, int file_fd, off_t offset, uint64_t 
     return 0;
 }
 
-/* One frame, or a piece of the plain stream. 1: sendfile(2) is not for this file, and nothing was sent. */
+/* Like sendfile(2), for the file systems that it does not know; the buffer is empty. */
+static ssize_t send_copy(struct output *output, int file_fd, off_t *offset, size_t length)
+{
+    ssize_t got = pread(file_fd, output->buffer, MIN(length, OUTPUT_BUFFER), *offset);
+    int ret = got > 0 ? send_bytes(output->fd, output->buffer, (size_t)got) : 0;
+
+    if (ret < 0) {
+        errno = -ret;
+        return -1;
+    }
+    *offset += got > 0 ? got : 0;
+    return got;
+}
+
+/* One frame, or a piece of the plain stream. */
 static int send_piece(struct output *output, int file_fd, off_t offset, size_t length, uint64_t *missing)
 {
     static const uint8_t ZEROS[4096];
     uint8_t header[OUTPUT_FRAME_HEADER];
     int reading = 0, ret = 0;
-    bool begun = !output->framed;
+    bool copying = false;
     size_t left = length;
 
+    if (output->framed) {
+        put_frame_header(output, header, length);
+        ret = send_bytes(output->fd, header, sizeof header);
+    }
     while (left > 0 && ret == 0) {
-        if (!begun) { /* that it can be read at all is known only now */
-            put_frame_header(output, header, length);
-            if ((ret = send_bytes(output->fd, header, sizeof header)) < 0)
-                return ret;
-            begun = true;
-        }
-        ssize_t done = sendfile(output->fd, file_fd, &offset, left);
+        ssize_t done = copying ? send_copy(output, file_fd, &offset, left) : sendfile(output->fd, file_fd, &offset, left);
         if (done > 0) {
             left -= (size_t)done;
         } else if (done == 0) {
             break;
         } else if (errno == EAGAIN) {
             ret = wait_for_room(output->fd);
+        } else if (errno == EINVAL && !copying) {
+            copying = true;
         } else if (errno == EPIPE || errno == ECONNRESET) {
             return -errno;
         } else if (errno != EINTR) {

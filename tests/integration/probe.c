@@ -25,6 +25,7 @@
 #include <sys/sysmacros.h>
 #include <sys/timex.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
@@ -331,6 +332,8 @@ int main(int argc, char **argv)
         emit(atoi(argv[2]), strtoull(argv[3], NULL, 10), strtoull(argv[4], NULL, 10));
     else if (strcmp(verb, "udp") == 0)
         echo_datagrams(first);
+    else if (strcmp(verb, "xattr") == 0 && argc > 4) /* PATH NAME VALUE */
+        return setxattr(argv[2], argv[3], argv[4], strlen(argv[4]), 0) < 0;
     else if (strcmp(verb, "exchange") == 0 && argc > 3)
         exchange(argv[2], argv[3]);
     else if (strcmp(verb, "exit") == 0)

@@ -46,11 +46,13 @@ def layered(pyrt: Pyrt, bb_tar: bytes) -> Iterator[str]:
     pyrt.ok("rmi", "layered")
 
 
+@pytest.mark.both_engines
 def test_nothing_changed(pyrt: Pyrt) -> None:
     """Whatever pyrt needed to make to mount its own files on is not told: bb has no /etc/hosts."""
     assert changes(pyrt, "true") == []
 
 
+@pytest.mark.both_engines
 def test_added_changed_and_deleted(pyrt: Pyrt) -> None:
     script = "echo x > /newfile; echo x >> /etc/passwd; rm /bin/yes; mkdir -p /home/bob/a/b; touch /home/bob/a/b/c"
     assert changes(pyrt, script) == [
