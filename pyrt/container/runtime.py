@@ -17,11 +17,12 @@ from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-from pyrt.container import adoption, creation, ending, pausing, starting
+from pyrt.container import adoption, creation, ending, executing, pausing, starting
 from pyrt.container.channel import Message
 from pyrt.container.config import Config
 from pyrt.container.container import Container
 from pyrt.container.events import Events
+from pyrt.container.executing import Program
 from pyrt.container.starting import Viewer
 from pyrt.container.state import State
 from pyrt.container.store import ContainerStore
@@ -278,6 +279,10 @@ class Runtime:
         except NotFoundError:  # it has ended; the event is on its way
             raise ConflictError(f"container {container.label} is not running") from None
         self.events.tell(container, "attach")
+
+    async def execute(self, container: Container, program: Program, viewer: Viewer) -> None:
+        """Start one more program in a running container; returns when it runs, and `viewer` sees it."""
+        await asyncio.shield(executing.execute(self, container, program, viewer))
 
     # --- its network ---
 
