@@ -291,3 +291,19 @@ def test_events_as_they_happen(either: Docker) -> None:
             if select.select([peer], [], [], 0.5)[0]:
                 shown += peer.recv(1 << 16)
         assert f" container start {name} ".encode() in shown
+
+
+def test_exec(either: Docker, probe: Path) -> None:
+    name = either.detached("bb", "sleep", "1000")
+    data = emitted(probe, 3 << 20, 6)
+    assert either("exec", "-i", name, "cat", input=data) == data
+    assert either("exec", name, "sh", "-c", "echo out; exit 3") == b"out\n"
+    with either.terminal("exec", "-i", "-t", name, "sh") as terminal:
+        terminal.expect(b"# ")
+        terminal.send(b"stty size; exit\r")
+        terminal.expect(b"24 80\r\n")
+        assert terminal.wait() == 0
+    assert either("exec", name, "/nosuch").startswith(b"Error: ")
+    either("kill", name)
+    either("wait", name)
+    assert either("exec", name, "true").startswith(b"Error: ")
