@@ -61,7 +61,7 @@ class Runtime:
         self.root = root
         self.run_dir = run_dir
         self.engine = engine  # of the containers that were made without saying which
-        name = instance_name(root)
+        name = self.cgroup_parent = instance_name(root)
         (root / "cache").mkdir(mode=0o700, exist_ok=True)
         self.events = Events()
         self.store = ContainerStore(root)
