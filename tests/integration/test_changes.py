@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -151,3 +152,14 @@ def test_a_container_that_writes_all_the_time(pyrt: Pyrt) -> None:
         assert all(line.split("/")[1] == "tmp" for line in lines), lines
     pyrt.ok("rm", "-f", identifier)
     assert os.path.exists("/etc/passwd")
+
+
+def test_into_a_closed_pipe(pyrt: Pyrt) -> None:
+    """The program that tells the changes ends, too: the leak ledger would see it."""
+    name = "n" * 240
+    script = f"mkdir /many; cd /many; i=0; while [ $i -lt 8000 ]; do : > $i{name}; i=$((i+1)); done"
+    pyrt.ok("run", "--name", "many", "bb", "sh", "-c", script)
+    command = f"{pyrt.client} diff many | head -1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], env=pyrt.environment, capture_output=True, text=True, timeout=20)
+    assert done.stdout.split() == ["A", "/many", "141"] and done.stderr == ""
+    pyrt.ok("rm", "many")
