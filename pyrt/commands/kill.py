@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pyrt.commands.each import each
 from pyrt.commands.flags import Flag, Options
-from pyrt.errors import UsageError
+from pyrt.errors import ConflictError, UsageError
 
 if TYPE_CHECKING:
     from pyrt.container.container import Container
@@ -48,7 +48,12 @@ async def run(session: Session, runtime: Runtime, options: Options, arguments: l
     """After SIGKILL it returns when they have ended; any other signal is sent and that is all."""
 
     async def kill(container: Container) -> None:
-        run = await runtime.signal(container, options.signal)
+        try:
+            run = await runtime.signal(container, options.signal)
+        except ConflictError:
+            if session.raw:  # Docker 0.1.0 said nothing of one that does not run
+                return
+            raise
         if options.signal == signal.SIGKILL:
             await container.ended(run)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pty
+import select
 import socket
 import threading
 import tty
@@ -228,6 +229,28 @@ def test_a_reader_that_leaves_is_told_of_and_nobody_else_notices(broadcaster, lo
     assert staying.read() == b""  # the broadcaster's duplicate was the last
     assert broadcaster.events() == []
     os.close(into)
+
+
+def test_a_reader_that_failed_once_is_out_for_good(broadcaster, log, tmp_path):
+    """Though it could be written to again: a pipe with a name has found another who reads."""
+    os.mkfifo(tmp_path / "fifo")
+    first = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    end = os.open(tmp_path / "fifo", os.O_WRONLY)
+    failing, staying, into = log.add_reader(end), Reader(log), add_pipe(log)
+    os.write(into, b"one")
+    assert staying.read(11) == frames.encode(frames.STDOUT, b"one")
+    wait_until(lambda: bool(select.select([first], [], [], 0)[0]))
+    assert os.read(first, 99) == frames.encode(frames.STDOUT, b"one")
+    os.close(first)
+    os.write(into, b"two")
+    assert wait_events(broadcaster, Event.READER_GONE) == [(Event.READER_GONE, log, failing)]
+    again = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    os.write(into, b"three")
+    assert staying.read(24) == frames.encode(frames.STDOUT, b"two") + frames.encode(frames.STDOUT, b"three")
+    with pytest.raises(BlockingIOError):
+        os.read(again, 1)
+    for fd in (again, end, into):
+        os.close(fd)
 
 
 def test_a_half_closed_client_still_reads(log):

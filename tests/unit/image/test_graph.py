@@ -16,6 +16,11 @@ def files(root: Path) -> set[str]:
     return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
 
 
+def test_a_new_graph_is_a_directory_without_images(root: Path, graph: Graph) -> None:
+    assert root.is_dir() and files(root) == set()
+    assert (graph.all(), graph.map(), graph.heads(), graph.by_parent(), graph.damaged) == ([], {}, {}, {}, {})
+
+
 def test_create_is_there_for_the_next_graph(root: Path, graph: Graph) -> None:
     image = graph.create([b"one"], comment="first")
     assert graph.get(image.id) == image
@@ -68,6 +73,18 @@ def test_delete_keeps_shared_layers(root: Path, graph: Graph) -> None:
     assert os.listdir(root / "layers") == os.listdir(root / "tmp") == []
     with pytest.raises(NotFoundError):
         graph.delete(second.id)
+
+
+def test_what_was_deleted_is_gone_until_it_is_made_again(root: Path, graph: Graph) -> None:
+    gone, kept = graph.create([b"one"]), graph.create([b"two"])
+    graph.delete(gone.id)
+    for each in (graph, Graph(root)):
+        assert each.all() == [kept] and not each.exists(gone.id)
+        with pytest.raises(NotFoundError):
+            each.get(gone.id)
+    again = graph.create([b"one"])
+    assert set(Graph(root).map()) == {again.id, kept.id}
+    assert (graph.lower_dirs(again)[0] / "content").read_bytes() == b"one"
 
 
 @pytest.mark.parametrize("id", ["../../etc/passwd", "", "a/b", "f" * 64])
