@@ -68,7 +68,7 @@ def oci(runtime: str, rootfs: Path, directory: Path) -> Sample:
     """`crun run` or `runc run` of a bundle with the namespaces, mounts and limits that pyrt gives a container."""
     bundle = directory / runtime
     bundle.mkdir()
-    (bundle / "config.json").write_text(json.dumps(_bundle(rootfs)))
+    (bundle / "config.json").write_text(json.dumps(bundle_config(rootfs)))
     return command(
         [runtime, "--root", directory / f"{runtime}-state", "run", "--bundle", bundle, CONTAINER], needs=runtime
     )
@@ -150,7 +150,7 @@ def _answers(address: str, process: subprocess.Popen[bytes]) -> bool:
     return False
 
 
-def _bundle(rootfs: Path) -> dict[str, Any]:
+def bundle_config(rootfs: Path) -> dict[str, Any]:
     mask = [
         "/proc/acpi",
         "/proc/kcore",

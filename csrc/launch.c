@@ -160,8 +160,12 @@ int pyrt_launch(int init_fd, uint64_t namespaces, unsigned init_flags, int cgrou
     }
     format_flags(init_flags, flags_text);
     struct child child = {.init_fd = init_fd, .socket = sockets[1], .netns_fd = netns_fd, .flags_text = flags_text};
+    /* In the group of a running container the child may be frozen, or wait for a processor as long as that container
+     * has it wait. This process must not: it does without the shared memory then, for which it would have to. */
+    int joins = init_flags & PYRT_INIT_JOIN;
+    uint64_t sharing = joins && cgroup_fd >= 0 ? 0 : CLONE_VM | CLONE_VFORK;
     struct pyrt_clone_args args = {
-        .flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | namespaces | (cgroup_fd >= 0 ? CLONE_INTO_CGROUP : 0),
+        .flags = sharing | CLONE_PIDFD | namespaces | (cgroup_fd >= 0 ? CLONE_INTO_CGROUP : 0),
         .pidfd = (uint64_t)(uintptr_t)&pidfd,
         .exit_signal = SIGCHLD,
         .stack = (uint64_t)(uintptr_t)stack,
@@ -202,13 +206,13 @@ int pyrt_launch_go(int socket, const uint8_t *plan, size_t size, const int *fds,
 {
     union {
         struct cmsghdr header;
-        char space[CMSG_SPACE(3 * sizeof(int))];
+        char space[CMSG_SPACE(PYRT_PLAN_FDS_MAX * sizeof(int))];
     } control = {0};
     uint32_t size_field = (uint32_t)size;
     struct iovec parts[2] = {{&size_field, sizeof size_field}, {(void *)(uintptr_t)plan, size}};
     struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
 
-    if (fd_count > 3 || size > PYRT_PLAN_MAX)
+    if (fd_count > PYRT_PLAN_FDS_MAX || size > PYRT_PLAN_MAX)
         return -E2BIG;
     if (fd_count > 0) {
         message.msg_control = control.space;
@@ -239,7 +243,24 @@ int pyrt_launch_go(int socket, const uint8_t *plan, size_t size, const int *fds,
     return 0;
 }
 
-int pyrt_launch_report(int socket, int wait, struct pyrt_report *report, int *terminal_fd)
+/* The first of the descriptors that came with a message; others, which nobody should have sent, are closed. */
+static int passed_descriptor(struct msghdr *message)
+{
+    int fds[2], passed = -1;
+    struct cmsghdr *header = CMSG_FIRSTHDR(message);
+    if (!header || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
+        return -1;
+    size_t bytes = header->cmsg_len - CMSG_LEN(0);
+    memcpy(fds, CMSG_DATA(header), bytes < sizeof fds ? bytes : sizeof fds); /* the buffer's padding has room for two */
+    for (size_t i = 0; i < bytes / sizeof(int); i++)
+        if (i == 0)
+            passed = fds[i];
+        else
+            close(fds[i]);
+    return passed;
+}
+
+int pyrt_launch_report(int socket, int wait, struct pyrt_report *report, int *passed_fd)
 {
     union {
         struct cmsghdr header;
@@ -249,7 +270,7 @@ int pyrt_launch_report(int socket, int wait, struct pyrt_report *report, int *te
     struct msghdr message = {
         .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof control.space};
 
-    *terminal_fd = -1;
+    *passed_fd = -1;
     ssize_t got;
     do /* a report is written in one piece, far below the socket's buffer, so it arrives whole */
         got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_WAITALL | (wait ? 0 : MSG_DONTWAIT));
@@ -258,13 +279,11 @@ int pyrt_launch_report(int socket, int wait, struct pyrt_report *report, int *te
         return errno == ECONNRESET ? 0 : -errno;
     if (got == 0)
         return 0;
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS)
-        memcpy(terminal_fd, CMSG_DATA(header), sizeof(int));
+    *passed_fd = passed_descriptor(&message);
     if (got != sizeof *report) {
-        if (*terminal_fd >= 0)
-            close(*terminal_fd);
-        *terminal_fd = -1;
+        if (*passed_fd >= 0)
+            close(*passed_fd);
+        *passed_fd = -1;
         return -EPROTO;
     }
     report->step[sizeof report->step - 1] = '\0';

@@ -19,7 +19,8 @@ struct pyrt_slot {
 int pyrt_seal_program(int fd, const char *name);
 
 /*
- * Starts the sealed program init_fd in new namespaces (CLONE_NEW* bits); it parks and waits for its plan.
+ * Starts the sealed program init_fd in new namespaces (CLONE_NEW* bits); it parks and waits for its plan. For
+ * PYRT_INIT_JOIN there are no new namespaces, and the group is that of a running container.
  * init_flags: enum pyrt_init_flag. cgroup_fd: a v2 group it is born in, or -1. netns_fd: a network namespace
  * to join, or -1. death_signal: the child dies with the calling thread (SIGKILL), 0 or 1.
  * Blocks until the program runs, about 0.15 ms. Returns 0 or -errno.
@@ -33,10 +34,10 @@ int pyrt_adopt_orphans(void);
 int pyrt_launch_go(int socket, const uint8_t *plan, size_t size, const int *fds, int fd_count);
 
 /*
- * Receives one report. Returns 1 and fills *report, and *terminal_fd (owned by the caller) with TERMINAL;
+ * Receives one report. Returns 1 and fills *report, and *passed_fd (owned by the caller) where one came with it: TERMINAL;
  * 0 at the end of the socket; -EAGAIN when wait is 0 and nothing is there yet; other -errno.
  */
-int pyrt_launch_report(int socket, int wait, struct pyrt_report *report, int *terminal_fd);
+int pyrt_launch_report(int socket, int wait, struct pyrt_report *report, int *passed_fd);
 /* cdef: end */
 
 #endif

@@ -37,13 +37,16 @@ struct plan {
     struct plan_pair volumes[PYRT_PLAN_VOLUMES_MAX];
     struct plan_pair files[PYRT_PLAN_FILES_MAX];
     int volume_count, file_count, mask_count;
-    int has_address, has_terminal, readonly, no_new_privs, has_caps;
+    int has_address, has_terminal, has_no_stdio, readonly, no_new_privs, has_caps;
     uint16_t rows, columns;
     uint64_t caps;
     const void *seccomp;
     size_t seccomp_bytes;
     char **env, **argv;
-    int stdio_fds[3]; /* owned; stdin may be -1 */
+    int stdio_fds[3]; /* owned; -1: the null device */
+    char **groups;    /* files that take the pid of one that joins; NULL for one that does not */
+    int container_fd; /* owned: the pidfd of what it joins */
+    int child_fd;     /* owned: where the pid of its child is noted */
 };
 
 /* What is made while parked and moved into the root later: descriptors of attached mounts, and of the old root; -1 for
@@ -87,6 +90,7 @@ void finish_network(const struct stage *stage, unsigned init_flags);
 /* terminal.c */
 void open_terminal(const struct plan *plan, struct stage *stage);
 void connect_stdio(const struct plan *plan, const struct stage *stage);
+void lead_session(const struct plan *plan);
 
 /* user.c */
 struct identity {
@@ -99,6 +103,9 @@ void resolve_user(const char *spec, struct identity *identity);
 
 /* privileges.c */
 void drop_privileges(const struct plan *plan, const struct identity *identity);
+
+/* join.c */
+__attribute__((noreturn)) void join(void);
 
 /* execute.c */
 void enter_directory(const char *cwd);

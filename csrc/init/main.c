@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * pyrt-init: the first process of a container, until it becomes the container's program.
+ * pyrt-init: the first process of a container, until it becomes the container's program; and, in join.c, what brings
+ * another program into a container that runs.
  *
  * Theory of operation. The parent clones this program into its namespaces from a sealed memfd, with one descriptor: the
  * socket of plan.h. While parked, the init makes everything that no image can influence, on a tmpfs that covers /proc in
@@ -113,6 +114,8 @@ int main(int argc, char **argv)
     if (init_flags & PYRT_INIT_BEFORE_LXC)
         become_lxc_start();
     setup_keyring();
+    if (init_flags & PYRT_INIT_JOIN)
+        join();
     if (after_lxc)
         adopt_stage(&stage);
     else
@@ -121,6 +124,8 @@ int main(int argc, char **argv)
     report(PYRT_REPORT_PARKED, after_lxc ? (int)syscall(SYS_pidfd_open, getpid(), 0) : -1);
 
     receive_plan(&plan);
+    if (plan.groups)
+        fail("plan", EBADMSG, "it is for one that joins");
     setup_names(&plan);
     stage_cgroup(init_flags);
     if (after_lxc) {
@@ -136,6 +141,7 @@ int main(int argc, char **argv)
         make_root(&plan);
     furnish_root(&plan, &stage);
     connect_stdio(&plan, &stage);
+    lead_session(&plan);
     resolve_user(plan.user, &identity);
     enter_directory(plan.cwd);
     drop_privileges(&plan, &identity);

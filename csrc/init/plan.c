@@ -110,6 +110,7 @@ static int parse_record(const struct pyrt_plan_record *record, const uint8_t *at
         return take_file(at, end, record->flags, &plan->files[plan->file_count++]);
     case PYRT_PLAN_STDIO:
         plan->stdio_fds[0] = record->flags & PYRT_STDIO_STDIN ? 0 : -1;
+        plan->has_no_stdio = !!(record->flags & PYRT_STDIO_NONE);
         return 0;
     case PYRT_PLAN_TERMINAL:
         plan->has_terminal = 1;
@@ -133,6 +134,8 @@ static int parse_record(const struct pyrt_plan_record *record, const uint8_t *at
         return (plan->env = take_array(at, end, strings, string_count)) ? 0 : -EBADMSG;
     case PYRT_PLAN_ARGV:
         return (plan->argv = take_array(at, end, strings, string_count)) ? 0 : -EBADMSG;
+    case PYRT_PLAN_JOIN:
+        return (plan->groups = take_array(at, end, strings, string_count)) ? 0 : -EBADMSG;
     }
     return -EBADMSG;
 }
@@ -143,7 +146,7 @@ int parse_plan(const uint8_t *bytes, size_t size, struct plan *plan, char **stri
     const uint8_t *at = bytes, *end = bytes + size;
 
     memset(plan, 0, sizeof *plan);
-    plan->stdio_fds[0] = plan->stdio_fds[1] = plan->stdio_fds[2] = -1;
+    plan->stdio_fds[0] = plan->stdio_fds[1] = plan->stdio_fds[2] = plan->container_fd = plan->child_fd = -1;
     while (at < end) {
         struct pyrt_plan_record record;
         if ((size_t)(end - at) < sizeof record)
@@ -157,8 +160,9 @@ int parse_plan(const uint8_t *bytes, size_t size, struct plan *plan, char **stri
             return ret;
         at += record.size;
     }
-    if (!plan->argv || !plan->argv[0] || !plan->env || (!plan->rootfs && !plan->overlay.first))
-        return -EBADMSG;
+    int has_root = plan->rootfs || plan->overlay.first;
+    if (!plan->argv || !plan->argv[0] || !plan->env || has_root == !!plan->groups)
+        return -EBADMSG; /* a root is what one that joins finds, and any other brings */
     return 0;
 }
 
@@ -175,12 +179,12 @@ static void receive_fully(uint8_t *to, size_t size)
     }
 }
 
-/* The first bytes carry the descriptors: stdout and stderr, behind stdin when STDIO says so. */
-static uint32_t receive_size(int fds[3], int *fd_count)
+/* The first bytes carry the descriptors; how many there are is the plan's to say. */
+static uint32_t receive_size(int fds[PYRT_PLAN_FDS_MAX], int *fd_count)
 {
     union {
         struct cmsghdr header;
-        char space[CMSG_SPACE(3 * sizeof(int))];
+        char space[CMSG_SPACE(PYRT_PLAN_FDS_MAX * sizeof(int))];
     } control;
     uint32_t size;
     struct iovec part = {&size, sizeof size};
@@ -198,22 +202,38 @@ static uint32_t receive_size(int fds[3], int *fd_count)
     struct cmsghdr *header = CMSG_FIRSTHDR(&message);
     *fd_count = 0;
     if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
-        /* The control buffer's padding has room for a fourth, which the caller refuses by its number. */
         *fd_count = (int)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-        memcpy(fds, CMSG_DATA(header), (size_t)(*fd_count < 3 ? *fd_count : 3) * sizeof(int));
+        memcpy(fds, CMSG_DATA(header), (size_t)*fd_count * sizeof(int));
     }
     return size;
 }
 
+/* In this order: the two of JOIN; stdin; stdout and stderr. */
+static void take_descriptors(struct plan *plan, const int *fds, int fd_count)
+{
+    int streams = !plan->has_terminal && !plan->has_no_stdio, with_stdin = streams && plan->stdio_fds[0] >= 0;
+    if (fd_count != (plan->groups ? 2 : 0) + with_stdin + 2 * streams)
+        fail("plan", EBADMSG, "descriptors");
+    if (plan->groups) {
+        plan->container_fd = *fds++;
+        plan->child_fd = *fds++;
+    }
+    plan->stdio_fds[0] = with_stdin ? *fds++ : -1;
+    if (streams) {
+        plan->stdio_fds[1] = fds[0];
+        plan->stdio_fds[2] = fds[1];
+    }
+}
+
 void receive_plan(struct plan *plan)
 {
-    int fds[3], fd_count;
+    int fds[PYRT_PLAN_FDS_MAX], fd_count;
     uint32_t size = receive_size(fds, &fd_count);
     if (size > PYRT_PLAN_MAX)
         fail("plan", E2BIG, "plan");
 
     /* Each string of the plan takes at least its NUL, so `size` pointers, and one NULL for each array, are enough. */
-    size_t string_count = (size_t)size + 2;
+    size_t string_count = (size_t)size + 3;
     size_t plan_bytes = ((size_t)size + 7) & ~(size_t)7;
     uint8_t *bytes = mmap(NULL, plan_bytes + string_count * sizeof(char *), PROT_READ | PROT_WRITE,
                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -223,13 +243,5 @@ void receive_plan(struct plan *plan)
     int ret = parse_plan(bytes, size, plan, (char **)(void *)(bytes + plan_bytes), string_count);
     if (ret < 0)
         fail("plan", -ret, "parse");
-    if (plan->has_terminal)
-        return;
-    int with_stdin = plan->stdio_fds[0] >= 0;
-    if (fd_count != 2 + with_stdin)
-        fail("plan", EBADMSG, "descriptors");
-    if (with_stdin)
-        plan->stdio_fds[0] = fds[0];
-    plan->stdio_fds[1] = fds[with_stdin];
-    plan->stdio_fds[2] = fds[with_stdin + 1];
+    take_descriptors(plan, fds, fd_count);
 }

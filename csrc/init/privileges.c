@@ -67,6 +67,8 @@ static void become(const struct identity *identity)
         fail("user", EPERM, "the kernel did not change the user");
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) /* cleared by the change */
         fail("process", errno, "set the parent-death signal");
+    if (prctl(PR_SET_DUMPABLE, 0) < 0) /* set by the change to what fs.suid_dumpable says */
+        fail("process", errno, "set dumpable");
 }
 
 static void confine_system_calls(const struct plan *plan)

@@ -7,8 +7,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from pyrt.commands.flags import Flag, Options
+from pyrt.commands.reference import repository_and_tag
 from pyrt.container.committing import commit
-from pyrt.image.tagstore import DEFAULT_TAG, validate
 
 if TYPE_CHECKING:
     from pyrt.container.runtime import Runtime
@@ -26,7 +26,7 @@ MINIMUM, MAXIMUM = 1, 3
 async def run(session: Session, runtime: Runtime, options: Options, arguments: list[str]) -> int:
     """Store the image, name it, and print its id. REPOSITORY:TAG in one word is the same as two words."""
     container = runtime.get(arguments[0])
-    name = _name(arguments[1:])
+    name = repository_and_tag(arguments[1:]) if len(arguments) > 1 else None
     image, packed = await commit(
         runtime, container, comment=options.message, author=options.author, pause=options.pause
     )
@@ -38,15 +38,3 @@ async def run(session: Session, runtime: Runtime, options: Options, arguments: l
         await session.notice(line)
     await session.out(f"{image.id}\n")
     return 0
-
-
-def _name(words: list[str]) -> tuple[str, str] | None:
-    if not words:
-        return None
-    repository, tag = words[0], DEFAULT_TAG
-    if len(words) == 2:
-        tag = words[1]
-    elif ":" in repository:
-        repository, _, tag = repository.rpartition(":")
-    validate(repository, tag)
-    return repository, tag

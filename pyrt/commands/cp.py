@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 from pyrt.commands.feed import Feed
 from pyrt.commands.flags import Flag, shown
+from pyrt.commands.lending import lent
 from pyrt.commands.sizes import decimal_size
 from pyrt.container import copying
 from pyrt.container.copying import Place
 from pyrt.errors import UsageError
 from pyrt.image.compression import decompress
-from pyrt.image.packing import BrokenOffError, ReaderGoneError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -73,8 +73,7 @@ async def _out(
     else:
         await session.unpack(target, owners=options.archive)
         framing = ("--feed",)
-    connection = session.hand_over()  # pyrt-tar writes to it; what is left to say comes after that
-    try:
+    with lent(session) as connection:
         packed = await copying.send(
             runtime,
             container,
@@ -84,15 +83,6 @@ async def _out(
             follow=options.follow_link,
             owners=options.archive,
         )
-    except BrokenOffError:
-        raise
-    except ReaderGoneError as error:
-        session.take_back()
-        raise ConnectionAbortedError("the client has left") from error
-    except Exception:
-        session.take_back()
-        raise
-    session.take_back()
     if target != STREAM:
         await session.unpacked()
     if not session.raw:  # there it would become a part of the archive

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pyrt.commands.lending import lent
 from pyrt.container import filesystem
 from pyrt.errors import UsageError
-from pyrt.image.packing import BrokenOffError, ReaderGoneError
 
 if TYPE_CHECKING:
     from pyrt.commands.flags import Options
@@ -23,18 +23,8 @@ async def run(session: Session, runtime: Runtime, options: Options, arguments: l
     container = runtime.get(arguments[0])
     if session.tty[1]:
         raise UsageError("an archive is nothing for a terminal: redirect it, as in pyrt export NAME > FILE")
-    connection = session.hand_over()
-    try:
+    with lent(session) as connection:
         packed = await filesystem.export(runtime, container, connection, raw=session.raw)
-    except BrokenOffError:
-        raise
-    except ReaderGoneError as error:
-        session.take_back()
-        raise ConnectionAbortedError("the client has left") from error
-    except Exception:
-        session.take_back()
-        raise
-    session.take_back()
     runtime.events.tell(container, "export")
     if not session.raw:  # there it would become a part of the archive
         for line in packed.notices():

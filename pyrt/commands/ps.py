@@ -60,6 +60,7 @@ FIELDS = {
     "Size": "SIZE",
 }
 COMMAND_CHARACTERS = 20
+SHORT = 16
 
 
 async def run(session: Session, runtime: Runtime, options: Options, arguments: list[str]) -> int:
@@ -91,7 +92,7 @@ def select(runtime: Runtime, options: Options) -> list[Container]:
     filters = parse_filters(options.filter, FILTERS)
     last = 1 if options.latest else options.last
     every = options.all or last is not None or "status" in filters or "exited" in filters
-    listed = [one for one in runtime.store.list() if one.state.running or every and not one.leaving]
+    listed = [one for one in runtime.store.list() if one.state.status is Status.RUNNING or every and not one.leaving]
     tests = {key: [_test(runtime, key, value) for value in values] for key, values in filters.items()}
     return matching(listed, tests)[:last]
 
@@ -154,15 +155,26 @@ def _descendants(runtime: Runtime, name: str) -> set[str]:
 def cells(container: Container, now: float, width: int, *, truncate: bool) -> tuple[str, ...]:
     """The row of the table, at this time."""
     record, state = container.record, container.state
-    command = container.command
+    status = state.status
+    if status is Status.RUNNING:
+        described = state.describe(human_duration(now - state.started_at))
+    else:
+        described = "Created" if status is Status.CREATED else state.describe("")
+    if truncate and width == SHORT:  # kept: of many containers the record and all it leads to would be cold memory
+        if container.listed[3] is not record:
+            container.listed = (record.id[:SHORT], record.image_name, container.command[:COMMAND_CHARACTERS], record)
+        id, image, command, _ = container.listed
+    else:
+        id, image, command = record.id[:width], record.image_name, container.command
+        command = command[:COMMAND_CHARACTERS] if truncate else command
     return (
-        record.id[:width],
-        record.image_name,
-        command[:COMMAND_CHARACTERS] if truncate else command,
+        id,
+        image,
+        command,
         f"{human_duration(now - record.created_at)} ago",
-        state.describe(human_duration(now - state.started_at) if state.running else ""),
+        described,
         state.comment,
-        ports(container),
+        "" if container.allocation is None else ports(container),
         record.name,
     )
 

@@ -45,12 +45,12 @@ async def run(session: Session, runtime: Runtime, options: Options, arguments: l
     format = Format(options.format or TABLE, FIELDS)
     named = [runtime.get(name) for name in arguments]
     width = 64 if options.no_trunc else 16
-    before = await _measure(_wanted(runtime, named, all=options.all))
+    before = await _measure(runtime.cgroup_parent, _wanted(runtime, named, all=options.all))
     while True:
         await asyncio.sleep(INTERVAL_S)
         runtime.poll_events()
         containers = _wanted(runtime, named, all=options.all)
-        now = await _measure(containers)
+        now = await _measure(runtime.cgroup_parent, containers)
         text = format.all([_row(one, width, before.get(one.id), now.get(one.id)) for one in containers])
         await session.out(_in_place(text) if session.tty[1] and not options.no_stream else text)
         if options.no_stream or (named and not now):
@@ -63,11 +63,11 @@ def _wanted(runtime: Runtime, named: list[Container], *, all: bool) -> list[Cont
     return [one for one in listed if one.state.running or ((all or named) and not one.leaving)]
 
 
-async def _measure(containers: list[Container]) -> _Samples:
+async def _measure(parent: str, containers: list[Container]) -> _Samples:
     running = [(one.id, one.state.pid) for one in containers if one.state.running]
 
     def measure() -> _Samples:
-        taken = {id: take_sample(id, pid) for id, pid in running}
+        taken = {id: take_sample(parent, pid) for id, pid in running}
         return {id: sample for id, sample in taken.items() if sample is not None}
 
     return await asyncio.to_thread(measure)

@@ -7,7 +7,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from pyrt.commands.flags import Flag, Options
-from pyrt.image.tagstore import DEFAULT_TAG, validate
+from pyrt.commands.reference import repository_and_tag
 
 if TYPE_CHECKING:
     from pyrt.container.runtime import Runtime
@@ -21,12 +21,7 @@ MINIMUM, MAXIMUM = 2, 3
 async def run(session: Session, runtime: Runtime, options: Options, arguments: list[str]) -> int:
     """Name it REPOSITORY:TAG, written so or as two words; without a tag it is `latest`. Prints nothing."""
     image = runtime.tags.lookup_image(arguments[0])
-    repository, tag = arguments[1], DEFAULT_TAG
-    if len(arguments) == 3:
-        tag = arguments[2]
-    elif ":" in repository:
-        repository, _, tag = repository.rpartition(":")
-    validate(repository, tag)
+    repository, tag = repository_and_tag(arguments[1:])
     await asyncio.to_thread(runtime.tags.set, repository, tag, image.id, force=options.force)
     runtime.events.publish("image", "tag", image.id, f"{repository}:{tag}")
     return 0

@@ -30,16 +30,19 @@ async def run(session: Session, runtime: Runtime, options: Options, arguments: l
     container = runtime.get(arguments[0])
     if not container.state.running:
         raise ConflictError(f"container {container.label} is not running")
-    rows = await asyncio.to_thread(processes, container.id, container.state.pid)
+    rows = await asyncio.to_thread(processes, runtime.cgroup_parent, container.state.pid)
     await session.out(table([HEADINGS, *rows], minimum=0))
     return 0
 
 
-def processes(container_id: str, pid: int) -> list[tuple[str, ...]]:
-    """Return a row for each process of a container whose first one is `pid`. What ends meanwhile is left out."""
+def processes(parent: str, pid: int) -> list[tuple[str, ...]]:
+    """Return a row for each process of a container whose first one is `pid`. What ends meanwhile is left out.
+
+    `parent` is the cgroup of the instance.
+    """
     uptime_s = time.clock_gettime(time.CLOCK_BOOTTIME)
     rows = []
-    for member in find_pids(find_groups(container_id, pid), pid):
+    for member in find_pids(find_groups(parent, pid), pid):
         try:
             rows.append(_row(member, uptime_s))
         except (FileNotFoundError, ProcessLookupError):

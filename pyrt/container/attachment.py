@@ -46,6 +46,7 @@ class Attachment:
         self._target = target
         self._stdin = stdin
         self._on_gone = on_gone
+        self.detached = False
         self._frames = frames.FrameReader()
         self._leaving = False
         if stdin is not None:
@@ -85,8 +86,8 @@ class Attachment:
             pass
         self._gone()
 
-    def _gone(self, *, detached: bool = False) -> None:
-        if self._stdin is not None and not detached and self.socket.fileno() >= 0:
+    def _gone(self) -> None:
+        if self._stdin is not None and not self.detached and self.socket.fileno() >= 0:
             self._stdin.hang_up()
         self.close()
         if not self._leaving:
@@ -133,6 +134,7 @@ class Attachment:
             if number != signal.SIGPIPE or self.owner:
                 self._target.deliver(number)
         elif kind == frames.DETACH:
-            self._gone(detached=True)
+            self.detached = True
+            self._gone()
         else:
             raise frames.FrameError(f"a frame of type {kind} from a client that streams")

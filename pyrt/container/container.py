@@ -27,6 +27,7 @@ class Container:
         self.directory = directory
         self.record = record
         self.state = State()
+        self.listed: tuple[str, str, str, Record | None] = ("", "", "", None)  # what `ps` showed of that record
         self.allocation: Allocation | None = None
         self.making = False  # its name is taken, and it is not on the disk yet
         self.damaged = ""  # why its files cannot be used; it may run all the same

@@ -22,6 +22,7 @@ from pyrt.core import broadcast, frames
 from pyrt.core.broadcast import Log
 
 DRAIN_S = 2.0  # how long output may still come after the process is gone: somebody else holds the pipe then
+TRACED_S = 0.02  # how often an end is looked for that somebody who traces the process has not taken note of
 FIRST_WORD_S = 1.0  # a client that has been answered nothing yet has an empty buffer: its START fits at once
 
 ExitRecord = dict[str, Any]
@@ -50,7 +51,7 @@ class Child(Protocol):
 
     def signal(self, number: int) -> None: ...
 
-    def wait(self) -> int: ...
+    def wait(self) -> int | None: ...
 
     def close(self) -> None: ...
 
@@ -66,10 +67,12 @@ class Process(ABC):
 
     subject = "process"
 
-    def __init__(self, loop: Loop, child: Child, log: Log, *, wants_stdin: bool) -> None:
+    def __init__(self, loop: Loop, child: Child, log: Log, *, label: str, wants_stdin: bool) -> None:
         self.log = log
+        self.label = label  # how supervisor.log names it
         self._beginning = log.end_offset  # what stands before it is of an earlier run
         self.pid = child.pid
+        self.pidfd = child.pidfd  # the child's, until `conclude`
         self.started_at = time.time()
         self._loop = loop
         self._child = child
@@ -196,6 +199,15 @@ class Process(ABC):
         if self._terminal_fd >= 0:
             fcntl.ioctl(self._terminal_fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
+    def _hang_up_terminal(self) -> None:
+        """Take its terminal away, if it has one: whoever uses that gets SIGHUP, and reads and writes no more."""
+        if self._terminal_fd < 0 or self._stdin is None:
+            return
+        self.log.close_streams()
+        self._stdin.close()
+        os.close(self._terminal_fd)
+        self._terminal_fd = -1
+
     def _redraw(self) -> None:
         """Have a full-screen program show itself to somebody new: it does when its terminal's size has changed."""
         size = fcntl.ioctl(self._terminal_fd, termios.TIOCGWINSZ, bytes(8))
@@ -229,6 +241,9 @@ class Process(ABC):
     def _on_process_end(self) -> None:
         self._loop.unwatch(self._child.pidfd)
         status = self._child.wait()
+        if status is None:  # by a process of its container, perhaps for ever: nobody else waits for that
+            self._loop.call_later(TRACED_S, self._on_process_end)
+            return
         for timer in self._timers:
             timer.cancel()
         self._record = self._describe_end(status)

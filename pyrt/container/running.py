@@ -17,11 +17,13 @@ from pyrt.container.process import ExitRecord, Process
 from pyrt.container.signals import ends_by_default
 from pyrt.core.broadcast import Log
 from pyrt.engine.launch import Launch
+from pyrt.engine.spec import LaunchSpec
 from pyrt.errors import PyrtError
 
 logger = logging.getLogger("pyrt.supervisor")
 
 REMOVE_RETRY_S = 0.02
+PF_EXITING = 0x4  # include/linux/sched.h; in field 9 of proc_pid_stat(5)
 
 
 class RunningContainer(Process):
@@ -39,22 +41,20 @@ class RunningContainer(Process):
         launch: Launch,
         log: Log,
         *,
-        container_id: str,
+        spec: LaunchSpec,
         run: str,
-        wants_stdin: bool,
-        memory_bytes: int,
         reservations: list[int],
         on_exit: Callable[[RunningContainer, ExitRecord], None],
         on_closed: Callable[[RunningContainer], None],
         on_paused: Callable[[RunningContainer, bool], None],
     ) -> None:
-        super().__init__(loop, launch, log, wants_stdin=wants_stdin)
-        self.id = container_id
+        super().__init__(loop, launch, log, label=f"container {spec.id}", wants_stdin=spec.stdin)
+        self.id = spec.id
         self.run = run
-        self._cgroup = launch.cgroup
+        self.spec = spec
+        self.cgroup = launch.cgroup
         self.link = launch.link
         self.freezer = Freezer(loop, launch.cgroup, lambda paused: on_paused(self, paused))
-        self._memory_bytes = memory_bytes
         self._reservations = reservations  # owned: bound sockets that keep the container's public ports
         self._exit_callback = on_exit
         self._closed_callback = on_closed
@@ -83,9 +83,20 @@ class RunningContainer(Process):
             "pid": self.pid,
             "started_at": self.started_at,
             "paused": self.freezer.paused,
-            "group": self._cgroup.id,
+            "group": self.cgroup.id,
             "link": self.link,
         }
+
+    @property
+    def ending(self) -> bool:
+        """It has ended, or is past saving: its first process is on its way out, and takes every other along."""
+        if self._record is not None:
+            return True
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_text("latin-1").rpartition(")")[2].split()
+        except OSError:
+            return True
+        return bool(int(fields[6]) & PF_EXITING)
 
     def limit_time(self, timeout_s: float) -> None:
         self._timers.append(self._loop.call_later(timeout_s, self._on_timeout))
@@ -99,7 +110,7 @@ class RunningContainer(Process):
         self.freezer.end()
         oom = self._ran_out_of_memory()
         if oom:
-            self.log.notice(f"out of memory: the limit is {self._memory_bytes} bytes\n".encode())
+            self.log.notice(f"out of memory: the limit is {self.spec.limits.memory_bytes} bytes\n".encode())
         if self._timed_out:
             self.log.notice(b"stopped: its time (--timeout) was up\n")
         record = super()._describe_end(status)
@@ -114,9 +125,9 @@ class RunningContainer(Process):
 
     def _ran_out_of_memory(self) -> bool:
         try:
-            return self._cgroup.oom_kills() > 0
+            return self.cgroup.oom_kills() > 0
         except (OSError, PyrtError) as error:  # somebody removed the group: the end is recorded all the same
-            logger.error("container %s: %s", self.id, error)
+            logger.error("%s: %s", self.label, error)
             return False
 
     def _on_complete(self, record: ExitRecord) -> None:
@@ -130,12 +141,12 @@ class RunningContainer(Process):
 
     def _remove_cgroup(self, attempts: int) -> None:
         try:
-            self._cgroup.remove(timeout_ms=0)
+            self.cgroup.remove(timeout_ms=0)
         except PyrtError as error:  # the kernel is still burying the last process
             if attempts > 0:
                 self._loop.call_later(REMOVE_RETRY_S, lambda: self._remove_cgroup(attempts - 1))
                 return
-            logger.error("container %s: %s", self.id, error)
+            logger.error("%s: %s", self.label, error)
         self._gone = True
         for call in self._when_gone:
             call()

@@ -17,11 +17,12 @@ from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-from pyrt.container import adoption, creation, ending, pausing, starting
+from pyrt.container import adoption, creation, ending, executing, pausing, starting
 from pyrt.container.channel import Message
 from pyrt.container.config import Config
 from pyrt.container.container import Container
 from pyrt.container.events import Events
+from pyrt.container.executing import Program
 from pyrt.container.starting import Viewer
 from pyrt.container.state import State
 from pyrt.container.store import ContainerStore
@@ -60,7 +61,7 @@ class Runtime:
         self.root = root
         self.run_dir = run_dir
         self.engine = engine  # of the containers that were made without saying which
-        name = instance_name(root)
+        name = self.cgroup_parent = instance_name(root)
         (root / "cache").mkdir(mode=0o700, exist_ok=True)
         self.events = Events()
         self.store = ContainerStore(root)
@@ -278,6 +279,10 @@ class Runtime:
         except NotFoundError:  # it has ended; the event is on its way
             raise ConflictError(f"container {container.label} is not running") from None
         self.events.tell(container, "attach")
+
+    async def execute(self, container: Container, program: Program, viewer: Viewer) -> None:
+        """Start one more program in a running container; returns when it runs, and `viewer` sees it."""
+        await asyncio.shield(executing.execute(self, container, program, viewer))
 
     # --- its network ---
 

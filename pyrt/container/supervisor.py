@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from pyrt.container.channel import Channel, Message
+from pyrt.container.execution import Executions
 from pyrt.container.loop import READ, Loop
-from pyrt.container.process import ExitRecord
+from pyrt.container.process import ExitRecord, Process
 from pyrt.container.recorder import Recorder
 from pyrt.container.running import RunningContainer
 from pyrt.core import broadcast
@@ -53,6 +54,14 @@ class Supervisor:
         self._engines = {engine.name: engine for engine in engines}
         self._containers: dict[str, RunningContainer] = {}
         self._by_log: dict[broadcast.Log, RunningContainer] = {}
+        self._executions = Executions(
+            self._loop,
+            self._broadcaster,
+            Path(os.fsdecode(listener.getsockname())).with_name("exec"),
+            reply=lambda request, reply: self._say({"seq": request["seq"], **reply}),
+            refuse=self._refuse,
+            on_closed=self._check_end_soon,
+        )
         self._starting: dict[str, Launch] = {}
         self._leaving: dict[str, RunningContainer] = {}  # they have ended, and their groups are not gone yet
         self._ending = False
@@ -100,10 +109,15 @@ class Supervisor:
 
     def _check_end(self) -> None:
         """Leave when there is nothing left to do: nobody to serve, or the order to end."""
-        if self._starting or self._containers or self._leaving or (self._by_log and not self._ending):
+        if self._starting or self._containers or self._leaving:
+            return
+        if (self._by_log or self._executions.by_log) and not self._ending:
             return
         if self._ending or self._daemon is None:
             self._loop.stop()
+
+    def _check_end_soon(self) -> None:
+        self._loop.call_later(0 if self._ending else LONELY_S, self._check_end)
 
     # --- the daemon ---
 
@@ -164,6 +178,7 @@ class Supervisor:
             "abandon": self._abandon,
             "follow": self._follow,
             "attach": self._attach,
+            "exec": self._exec,
             "pause": self._pause,
             "unpause": self._unpause,
             "hold": self._hold,
@@ -215,6 +230,8 @@ class Supervisor:
 
     def _abandon(self, request: Message, fds: list[int]) -> Message:
         """Nobody waits for this start any more: end it, wherever it is."""
+        if self._executions.abandon(request["id"]):
+            return {}
         if launch := self._starting.get(request["id"]):
             with contextlib.suppress(ProcessLookupError):
                 launch.signal(signal.SIGKILL)
@@ -241,6 +258,13 @@ class Supervisor:
             raw=request["raw"],
         )
         return {}
+
+    def _exec(self, request: Message, fds: list[int]) -> None:
+        """Begin an execution; the reply follows when the program runs, or does not."""
+        container = self._get(request)
+        if container.freezer.paused:
+            raise PyrtError("the container is paused: unpause it first")
+        self._executions.begin(request, container, fds)
 
     def _pause(self, request: Message, fds: list[int]) -> None:
         self._get(request).freezer.pause(lambda error: self._answer(request, error))
@@ -334,10 +358,8 @@ class Supervisor:
             self._loop,
             launch,
             log,
-            container_id=spec.id,
+            spec=spec,
             run=request["run"],
-            wants_stdin=spec.stdin,
-            memory_bytes=spec.limits.memory_bytes,
             reservations=reservations,
             on_exit=self._on_exit if not request["ephemeral"] else self._on_ephemeral_exit,
             on_closed=self._on_closed,
@@ -356,15 +378,15 @@ class Supervisor:
 
     def _on_broadcaster(self) -> None:
         for kind, log, detail in self._broadcaster.events():
-            container = self._by_log.get(log)
-            if container is None:
+            process: Process | None = self._by_log.get(log) or self._executions.by_log.get(log)
+            if process is None:
                 continue
             if kind == broadcast.DRAINED:
-                container.on_drained()
+                process.on_drained()
             elif kind in (broadcast.READER_DONE, broadcast.READER_GONE):
-                container.on_reader_event(detail, gone=kind == broadcast.READER_GONE)
+                process.on_reader_event(detail, gone=kind == broadcast.READER_GONE)
             elif kind == broadcast.WRITE_FAILED:
-                logger.error("container %s: its log cannot be written: %s", container.id, os.strerror(detail))
+                logger.error("%s: its log cannot be written: %s", process.label, os.strerror(detail))
 
     def _on_exit(self, container: RunningContainer, record: ExitRecord) -> None:
         self._recorder.write_exit(container.id, record, lambda: self._on_recorded(container, record))
@@ -388,12 +410,12 @@ class Supervisor:
 
     def _on_gone(self, container: RunningContainer) -> None:
         del self._leaving[container.id]
-        self._loop.call_later(0 if self._ending else LONELY_S, self._check_end)
+        self._check_end_soon()
 
     def _on_closed(self, container: RunningContainer) -> None:
         self._by_log.pop(container.log, None)
         self._say({"event": "closed", "id": container.id, "run": container.run})
-        self._loop.call_later(0 if self._ending else LONELY_S, self._check_end)
+        self._check_end_soon()
 
 
 def main(argv: list[str]) -> int:

@@ -41,10 +41,13 @@ __all__ = [
     "StepError",
     "TERMINAL",
     "adopt_orphans",
+    "collect",
+    "collect_ended",
     "init_program",
     "mount",
     "pivot_root",
     "prepare",
+    "prepare_join",
     "prepare_lxc",
     "setns",
     "umount",
@@ -112,7 +115,7 @@ class Report:
     """What an init said: PARKED, TERMINAL, EXECUTING, FAILED.
 
     `fd` came with it and is the receiver's: with TERMINAL the master, with PARKED the init's own pidfd, if it was
-    started by lxc-start; else -1.
+    started by lxc-start; else there should be none (-1).
     """
 
     kind: int
@@ -124,6 +127,24 @@ class Report:
     def error(self) -> StepError:
         """Return the exception that a FAILED report stands for."""
         return StepError(self.step, self.errno, self.text)
+
+
+def collect(pidfd: int) -> int:
+    """Wait for the end of a child and collect it. Returns the exit code, or -n when signal n ended it."""
+    status = collect_ended(pidfd, os.WEXITED)
+    assert status is not None
+    return status
+
+
+def collect_ended(pidfd: int, flags: int = os.WEXITED | os.WNOHANG) -> int | None:
+    """Collect a child that has ended, without waiting; None when it has not, or is another's to collect first.
+
+    It is, readable as its pidfd may be, while a process traces it: its parent's turn comes when that one is done.
+    """
+    result = os.waitid(os.P_PIDFD, pidfd, flags)
+    if result is None:
+        return None
+    return result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
 
 
 class Slot:
@@ -150,7 +171,7 @@ class Slot:
         self.close()
 
     def go(self, plan: Plan | bytes, fds: Sequence[int] = ()) -> None:
-        """Send the plan and the descriptors it speaks of (borrowed, at most three). `report` tells how it went.
+        """Send the plan and the descriptors it speaks of (borrowed, at most five). `report` tells how it went.
 
         Waits only while the init has not read what does not fit into its socket. Raises StepError("plan", ...).
         """
@@ -211,9 +232,7 @@ class Slot:
 
     def wait(self) -> int:
         """Wait for the end and collect it. Returns the exit code, or -n when signal n ended it."""
-        result = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
-        assert result is not None
-        return result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
+        return collect(self.pidfd)
 
     def close(self) -> None:
         """End what was not started; give the descriptors back. A second call does nothing."""
@@ -272,6 +291,16 @@ def prepare_lxc() -> Slot:
     """
     slot = ffi.new("struct pyrt_slot *")
     _check(lib.pyrt_launch(init_program(), NEWNS, lib.PYRT_INIT_BEFORE_LXC, -1, -1, slot), "clone")
+    return Slot(slot.pid, slot.pidfd, slot.socket)
+
+
+def prepare_join(cgroup_fd: int = -1) -> Slot:
+    """Clone a process into no new namespace: its plan says which container it enters (pyrt.core.joining).
+
+    cgroup_fd: the v2 group it is born in. It dies with the thread that prepared it. Raises StepError("clone", ...).
+    """
+    slot = ffi.new("struct pyrt_slot *")
+    _check(lib.pyrt_launch(init_program(), 0, lib.PYRT_INIT_JOIN, cgroup_fd, -1, slot), "clone")
     return Slot(slot.pid, slot.pidfd, slot.socket)
 
 

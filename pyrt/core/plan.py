@@ -23,8 +23,9 @@ def _string(text: str | bytes) -> bytes:
 class Plan:
     """A container's plan, built record by record; each method returns the plan itself.
 
-    A plan needs a root (`overlay` or `rootfs`), `argv` and `env`; the order of the calls does not matter, except that
-    volumes are mounted in the order they were added. Texts are passed on as the file system's encoding has them.
+    A plan needs `argv`, `env`, and a root (`overlay` or `rootfs`) or a container to `join`; the order of the calls does
+    not matter, except that volumes are mounted in the order they were added. Texts are passed on as the file system's
+    encoding has them.
     """
 
     __slots__ = ("_data",)
@@ -83,6 +84,10 @@ class Plan:
         """Expect stdin, stdout and stderr as descriptors; without `stdin` only the last two, and /dev/null."""
         return self._add(lib.PYRT_PLAN_STDIO, flags=1 if stdin else 0)
 
+    def no_stdio(self) -> Plan:
+        """Give the program the container's null device three times; no descriptors are expected then."""
+        return self._add(lib.PYRT_PLAN_STDIO, flags=2)
+
     def terminal(self, rows: int, columns: int) -> Plan:
         """Make a terminal of the container's own for all three; no descriptors are expected then."""
         return self._add(lib.PYRT_PLAN_TERMINAL, struct.pack("=HH", rows, columns))
@@ -114,6 +119,10 @@ class Plan:
     def argv(self, arguments: Iterable[str]) -> Plan:
         """Execute this; a program without a slash is looked for in the PATH of `env`."""
         return self._add(lib.PYRT_PLAN_ARGV, b"".join(map(_string, arguments)))
+
+    def join(self, groups: Iterable[str] = ()) -> Plan:
+        """Enter a container that runs (pyrt.core.joining). `groups`: files that take the pid, such as cgroup.procs."""
+        return self._add(lib.PYRT_PLAN_JOIN, b"".join(map(_string, groups)))
 
 
 MASK_PATH = "/proc/mask"

@@ -128,6 +128,11 @@ class Cgroup:
         if result < 0:
             raise cgroup_plan.failure(self._join, failed[0], -result)
 
+    @property
+    def pid_files(self) -> list[str]:
+        """The files a process writes itself into to join."""
+        return [os.fsdecode(record[1:]) for record in self._join.split(b"\0") if record]
+
     def limit(self, limits: Limits) -> None:
         """Write limits into groups made with `spare`. Raises as `create` does; the groups stay."""
         self.warnings = cgroup_plan.check(self._layout, limits, confine_devices=self._confined)

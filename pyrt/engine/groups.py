@@ -10,7 +10,7 @@ import functools
 import os
 from pathlib import Path
 
-from pyrt.engine.hierarchies import Mounts, read_mounts
+from pyrt.engine.hierarchies import CONFINED, Mounts, read_mounts
 
 V2 = ""  # the key of the v2 tree among the controllers of v1
 
@@ -20,30 +20,32 @@ def _mounts() -> Mounts:
     return read_mounts(Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape"))
 
 
-def find_groups(container_id: str, pid: int) -> dict[str, str]:
+def find_groups(parent: str, pid: int) -> dict[str, str]:
     """Return the directories of a container's own groups by controller, and under V2 the one in the v2 tree.
 
-    `pid` is its first process. Empty where that has ended, or where there are no cgroups.
+    `parent` is the instance's group, `pid` the container's first process. Empty where that has ended, or where there
+    are no cgroups.
     """
     try:
         text = Path(f"/proc/{pid}/cgroup").read_text("utf-8", "surrogateescape")
     except OSError:
         return {}
-    return parse_groups(text, container_id, _mounts())
+    return parse_groups(text, parent, _mounts())
 
 
-def parse_groups(text: str, container_id: str, mounts: Mounts) -> dict[str, str]:
-    """Read a /proc/PID/cgroup; the process may be in a group below the container's."""
+def parse_groups(text: str, parent: str, mounts: Mounts) -> dict[str, str]:
+    """Read a /proc/PID/cgroup; the process may be in a group below the container's, which is not named after it."""
     found: dict[str, str] = {}
     for line in text.splitlines():
         _, controllers, path = line.split(":", 2)
-        own, separator, _ = f"{path}/".partition(f"/{container_id}/")
-        if not separator:
+        above, _, below = path.partition(f"/{parent}/")
+        name = below.partition("/")[0]
+        if name in ("", CONFINED):
             continue
         for controller in controllers.split(","):
             mount = mounts.v2 if controller == V2 else mounts.v1.get(controller)
             if mount is not None:
-                found[controller] = f"{mount}{own}/{container_id}"
+                found[controller] = f"{mount}{above}/{parent}/{name}"
     return found
 
 

@@ -7,7 +7,9 @@ spec, the reports of pyrt-init, the descriptors, the exit status.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 from typing import Protocol
 
 from pyrt.core.namespaces import StepError
@@ -57,8 +59,11 @@ class Launch(Protocol):
     def signal(self, number: int) -> None:
         """Signal the first process. Raises ProcessLookupError when it has ended."""
 
-    def wait(self) -> int:
-        """Collect the end of a process whose pidfd is readable. Returns the exit code, or -n when signal n ended it."""
+    def wait(self) -> int | None:
+        """Collect the end of a process whose pidfd is readable. Returns the exit code, or -n when signal n ended it.
+
+        None: it is traced, and its tracer's to collect first. Never waits.
+        """
 
     def close(self) -> None:
         """Give back what is left once its end has been collected; the cgroup is the caller's to remove."""
@@ -77,6 +82,25 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Give back what it keeps between starts. Its containers must have ended."""
+
+
+class HasStreams(Protocol):
+    stdin_fd: int
+    stdout_fd: int
+    stderr_fd: int
+
+
+def open_pipes(streams: HasStreams, borrowed: contextlib.ExitStack, *, stdin: bool) -> list[int]:
+    """Make pipes: the parent's ends become fields of `streams`, which owns them; the others, in a plan's order, are
+    returned, and closed with `borrowed`."""
+    theirs = []
+    for name in ("stdin_fd", "stdout_fd", "stderr_fd") if stdin else ("stdout_fd", "stderr_fd"):
+        read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+        mine, other = (write_fd, read_fd) if name == "stdin_fd" else (read_fd, write_fd)
+        borrowed.callback(os.close, other)
+        setattr(streams, name, mine)
+        theirs.append(other)
+    return theirs
 
 
 def engine_name(text: str) -> str:

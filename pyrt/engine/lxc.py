@@ -108,7 +108,7 @@ class LxcLaunch(NativeLaunch):
         else:
             super().signal(number)
 
-    def wait(self) -> int:
+    def wait(self) -> int | None:
         if not os.path.exists(f"/proc/{self.pid}"):  # somebody let lxc-start go on, and it has collected the status
             select.select([self._monitor.pidfd], [], [], CLEAN_UP_S)
         self._end_monitor()

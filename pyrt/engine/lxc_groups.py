@@ -29,6 +29,13 @@ class LxcCgroup(Cgroup):
 
     __slots__ = ()
 
+    @property
+    def pid_files(self) -> list[str]:
+        own = super().pid_files
+        others = [mount for mount in _mounts() if not any(path.startswith(f"{mount}/") for path in own)]
+        paths = [f"{mount}/{group_name(self._layout, self.id)}/payload/cgroup.procs" for mount in others]
+        return own + [path for path in paths if os.path.exists(path)]
+
     def remove(self, *, timeout_ms: int = 2000) -> None:
         super().remove(timeout_ms=timeout_ms)
         name = group_name(self._layout, self.id)

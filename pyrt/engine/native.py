@@ -15,7 +15,7 @@ import os
 from pyrt.core import namespaces
 from pyrt.core.namespaces import Plan, Report, Slot, StepError
 from pyrt.engine.cgroups import Cgroup, Layout
-from pyrt.engine.launch import Launch, start_error
+from pyrt.engine.launch import Launch, open_pipes, start_error
 from pyrt.engine.plans import make_plan
 from pyrt.engine.slots import Kind, Parked, SlotPool, link_name, park, slot_name
 from pyrt.engine.spec import LaunchSpec
@@ -46,17 +46,8 @@ class NativeLaunch(Launch):
 
     def go(self, plan: Plan, spec: LaunchSpec) -> None:
         """Open the container's streams, and send the plan with its ends of them. Raises StepError, OSError."""
-        theirs: list[int] = []
         with contextlib.ExitStack() as borrowed:
-            for name in () if spec.tty else ("stdin_fd", "stdout_fd", "stderr_fd"):
-                if name == "stdin_fd" and not spec.stdin:
-                    continue
-                read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
-                mine, other = (write_fd, read_fd) if name == "stdin_fd" else (read_fd, write_fd)
-                borrowed.callback(os.close, other)
-                setattr(self, name, mine)
-                theirs.append(other)
-            self.slot.go(plan, theirs)
+            self.slot.go(plan, [] if spec.tty else open_pipes(self, borrowed, stdin=spec.stdin))
 
     def advance(self) -> bool:
         while True:
@@ -102,8 +93,8 @@ class NativeLaunch(Launch):
     def signal(self, number: int) -> None:
         self.slot.signal(number)
 
-    def wait(self) -> int:
-        return self.slot.wait()
+    def wait(self) -> int | None:
+        return namespaces.collect_ended(self.slot.pidfd)
 
     def close(self) -> None:
         self.slot.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pyrt.core.namespaces import MASK_PATH, Plan
 from pyrt.engine import overlay
-from pyrt.engine.spec import LaunchSpec, Root
+from pyrt.engine.spec import ExecSpec, LaunchSpec, Root
 
 
 def make_plan(spec: LaunchSpec) -> Plan:
@@ -22,7 +22,7 @@ def make_plan(spec: LaunchSpec) -> Plan:
     return add_streams(add_credentials(add_mounts(plan, spec), spec), spec)
 
 
-def add_program(plan: Plan, spec: LaunchSpec) -> Plan:
+def add_program(plan: Plan, spec: LaunchSpec | ExecSpec) -> Plan:
     return plan.argv(spec.argv).env(spec.env).cwd(spec.cwd).capabilities(spec.capabilities)
 
 
@@ -42,7 +42,7 @@ def add_mounts(plan: Plan, spec: LaunchSpec) -> Plan:
     return plan
 
 
-def add_credentials(plan: Plan, spec: LaunchSpec) -> Plan:
+def add_credentials(plan: Plan, spec: LaunchSpec | ExecSpec) -> Plan:
     """Who the program runs as, and what it may ask of the kernel."""
     if spec.user:
         plan.user(spec.user)
@@ -53,7 +53,7 @@ def add_credentials(plan: Plan, spec: LaunchSpec) -> Plan:
     return plan
 
 
-def add_streams(plan: Plan, spec: LaunchSpec) -> Plan:
+def add_streams(plan: Plan, spec: LaunchSpec | ExecSpec) -> Plan:
     return plan.terminal(spec.rows, spec.columns) if spec.tty else plan.stdio(stdin=spec.stdin)
 
 

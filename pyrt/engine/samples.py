@@ -33,9 +33,12 @@ class Sample:
     written_bytes: int
 
 
-def take_sample(container_id: str, pid: int) -> Sample | None:
-    """Look at a container whose first process is `pid`; None when that has ended. Blocks for a moment."""
-    groups = find_groups(container_id, pid)
+def take_sample(parent: str, pid: int) -> Sample | None:
+    """Look at a container whose first process is `pid`; None when that has ended. Blocks for a moment.
+
+    `parent` is the cgroup of the instance.
+    """
+    groups = find_groups(parent, pid)
     pids = find_pids(groups, pid)
     if not pids:
         return None

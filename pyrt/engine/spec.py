@@ -57,6 +57,24 @@ class Volume:
 
 
 @dataclass(frozen=True, slots=True)
+class ExecSpec:
+    """One more program for a container that runs. `detached`: it has the null device for all three streams."""
+
+    argv: tuple[str, ...]
+    env: tuple[str, ...]
+    cwd: str
+    user: str
+    capabilities: int
+    seccomp_path: str
+    no_new_privileges: bool
+    tty: bool = False
+    rows: int = 24
+    columns: int = 80
+    stdin: bool = False
+    detached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class LaunchSpec:
     """One container, ready to start. Times in seconds, sizes in bytes; `capabilities` is a bit mask.
 

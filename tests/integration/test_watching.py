@@ -122,8 +122,12 @@ def test_events_of_one_container_in_another_form(pyrt: Pyrt) -> None:
 def test_an_out_of_memory_is_an_event(pyrt: Pyrt) -> None:
     before = time.time()
     pyrt("run", "--rm", "--name", "hog", "-m", "8m", "bb", "dd", "if=/dev/zero", "of=/dev/null", "bs=64M")
-    found = pyrt.ok("events", "--since", f"{before:.6f}", "--until", "0s", "--format", "{{.Action}}").lines
-    assert found == ["create", "start", "oom", "die", "destroy"]
+
+    def told() -> list[str]:
+        return pyrt.ok("events", "--since", f"{before:.6f}", "--until", "0s", "--format", "{{.Action}}").lines
+
+    wait_until(lambda: told()[-1] == "destroy", what="its removal")  # which its client does not wait for
+    assert told() == ["create", "start", "oom", "die", "destroy"]
 
 
 @pytest.mark.parametrize(

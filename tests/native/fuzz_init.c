@@ -16,7 +16,7 @@
 #define INPUT_MAX 8192
 
 static uint64_t state;
-static unsigned long plans_accepted, lines_accepted;
+static unsigned long plans_accepted, joins_accepted, lines_accepted;
 
 static uint32_t draw(uint32_t below)
 {
@@ -84,6 +84,7 @@ static uint32_t make_payload(uint8_t *payload, unsigned op)
         return 8 * draw(9);
     case PYRT_PLAN_ENV:
     case PYRT_PLAN_ARGV:
+    case PYRT_PLAN_JOIN:
         return put_strings(payload, draw(8));
     case PYRT_PLAN_READONLY:
     case PYRT_PLAN_STDIO:
@@ -104,14 +105,17 @@ static size_t make_plan(uint8_t *input)
         return size;
     }
     bool whole = draw(4) > 0;
-    unsigned repeated = draw(24) ? 0 : 1 + draw(PYRT_PLAN_ARGV); /* more of one kind than there is room for */
+    unsigned repeated = draw(24) ? 0 : 1 + draw(PYRT_PLAN_JOIN); /* more of one kind than there is room for */
     if (whole) {
         size += put_record(input + size, PYRT_PLAN_ARGV, 0, payload, put_strings(payload, 1 + draw(4)));
         size += put_record(input + size, PYRT_PLAN_ENV, 0, payload, put_strings(payload, draw(4)));
-        size += put_record(input + size, PYRT_PLAN_ROOTFS, 0, payload, put_strings(payload, 1));
+        if (draw(3))
+            size += put_record(input + size, PYRT_PLAN_ROOTFS, 0, payload, put_strings(payload, 1));
+        else
+            size += put_record(input + size, PYRT_PLAN_JOIN, 0, payload, put_strings(payload, draw(4)));
     }
     while (size < INPUT_MAX - 600 && draw(repeated ? 200 : 8) > 0) {
-        unsigned op = repeated ? repeated : 1 + draw(PYRT_PLAN_ARGV);
+        unsigned op = repeated ? repeated : 1 + draw(PYRT_PLAN_JOIN);
         size += put_record(input + size, (uint16_t)op, (uint16_t)draw(4), payload, make_payload(payload, op));
     }
     if (size > 0 && draw(2))
@@ -162,7 +166,10 @@ static void check_plan(const struct plan *plan, struct span span, char **strings
     string_inside(span, plan->rootfs, "rootfs");
     if (plan->overlay.first)
         pair_inside(span, &plan->overlay, "overlay");
-    require(plan->rootfs || (plan->overlay.first && plan->overlay.second), "no root");
+    require((plan->rootfs || (plan->overlay.first && plan->overlay.second)) != !!plan->groups, "no root, or one too many");
+    if (plan->groups)
+        array_inside(span, plan->groups, strings, count, "groups");
+    require(plan->container_fd == -1 && plan->child_fd == -1, "descriptors out of nothing");
     require(plan->mask_count <= PYRT_PLAN_MASKS_MAX && plan->volume_count <= PYRT_PLAN_VOLUMES_MAX &&
                 plan->file_count <= PYRT_PLAN_FILES_MAX, "too many");
     for (int i = 0; i < plan->mask_count; i++)
@@ -187,7 +194,7 @@ static void check_plan(const struct plan *plan, struct span span, char **strings
 static void run_plan(const uint8_t *input, size_t size)
 {
     static struct plan plan;
-    size_t count = draw(4) ? size + 2 : draw((uint32_t)size + 2); /* what receive_plan gives, or too few */
+    size_t count = draw(4) ? size + 3 : draw((uint32_t)size + 3); /* what receive_plan gives, or too few */
     uint8_t *bytes = malloc(size ? size : 1);
     char **strings = malloc((count ? count : 1) * sizeof *strings);
     memcpy(bytes, input, size);
@@ -196,6 +203,7 @@ static void run_plan(const uint8_t *input, size_t size)
     if (ret == 0) {
         check_plan(&plan, (struct span){bytes, bytes + size}, strings, count);
         plans_accepted++;
+        joins_accepted += !!plan.groups;
     }
     free(strings);
     free(bytes);
@@ -308,6 +316,6 @@ int main(int argc, char **argv)
         else
             run_line((char *)input, make_line((char *)input));
     free(input);
-    printf("%lu inputs, %lu plans and %lu lines accepted\n", count, plans_accepted, lines_accepted);
+    printf("%lu inputs, %lu plans (%lu that join) and %lu lines accepted\n", count, plans_accepted, joins_accepted, lines_accepted);
     return 0;
 }

@@ -53,6 +53,9 @@ ONE: list[tuple[Callable[[Plan], Plan], tuple[int, int, bytes]]] = [
     (lambda p: p.env(["A=1", "B="]), (lib.PYRT_PLAN_ENV, 0, b"A=1\0B=\0")),
     (lambda p: p.env([]), (lib.PYRT_PLAN_ENV, 0, b"")),
     (lambda p: p.argv(("sh", "", "ü")), (lib.PYRT_PLAN_ARGV, 0, "sh\0\0ü\0".encode())),
+    (lambda p: p.no_stdio(), (lib.PYRT_PLAN_STDIO, 2, b"")),
+    (lambda p: p.join(), (lib.PYRT_PLAN_JOIN, 0, b"")),
+    (lambda p: p.join(["/a/cgroup.procs", "/b"]), (lib.PYRT_PLAN_JOIN, 0, b"/a/cgroup.procs\0/b\0")),
 ]
 
 

@@ -12,7 +12,7 @@ from pyrt.engine import samples
 from pyrt.engine.groups import V2, find_groups, find_pids, parse_groups
 from pyrt.engine.hierarchies import Mounts
 
-ID = "c" * 64
+ID = "6f3644f4ee7d7630"  # of a group: not the container's own
 HYBRID = Mounts({"memory": "/cg/memory", "cpu": "/cg/cpu,cpuacct", "cpuacct": "/cg/cpu,cpuacct"}, "/cg/unified")
 NET_DEV = """\
 Inter-|   Receive                                                |  Transmit
@@ -24,7 +24,7 @@ Inter-|   Receive                                                |  Transmit
 
 def test_groups_of_a_hybrid() -> None:
     text = f"7:memory:/pyrt/{ID}\n5:devices:/pyrt/confined\n4:cpu,cpuacct:/pyrt/{ID}/inner\n3:blkio:/\n0::/pyrt/{ID}\n"
-    assert parse_groups(text, ID, HYBRID) == {
+    assert parse_groups(text, "pyrt", HYBRID) == {
         "memory": f"/cg/memory/pyrt/{ID}",
         "cpu": f"/cg/cpu,cpuacct/pyrt/{ID}",
         "cpuacct": f"/cg/cpu,cpuacct/pyrt/{ID}",
@@ -32,15 +32,15 @@ def test_groups_of_a_hybrid() -> None:
     }
 
 
-@pytest.mark.parametrize("path", ["/", "/pyrt", f"/pyrt/{ID}x", "/pyrt/" + "d" * 64])
+@pytest.mark.parametrize("path", ["/", "/pyrt", "/pyrt/confined", f"/pyrt.lxc-{ID}/payload", f"/pyrtabc/{ID}"])
 def test_groups_of_somebody_else(path: str) -> None:
     """A process number that was given to another process meanwhile tells nothing of the container."""
-    assert parse_groups(f"7:memory:{path}\n0::{path}\n", ID, HYBRID) == {}
+    assert parse_groups(f"7:memory:{path}\n0::{path}\n", "pyrt", HYBRID) == {}
 
 
 def test_a_process_that_has_ended_has_no_groups() -> None:
-    assert find_groups(ID, 2**22 + 1) == {}
-    assert samples.take_sample(ID, 2**22 + 1) is None
+    assert find_groups("pyrt", 2**22 + 1) == {}
+    assert samples.take_sample("pyrt", 2**22 + 1) is None
 
 
 def test_pids_are_those_of_the_whole_tree_of_groups(tmp_path: Path) -> None:
