@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from pyrt.container.filesystem import changes
@@ -18,6 +19,7 @@ MINIMUM = MAXIMUM = 1
 
 async def run(session: Session, runtime: Runtime, options: Options, arguments: list[str]) -> int:
     """Print a line for each change: A added, C changed, D deleted, and the path."""
-    async for batch in changes(runtime, runtime.get(arguments[0])):
-        await session.out("".join(f"{change}\n" for change in batch))
+    async with contextlib.aclosing(changes(runtime, runtime.get(arguments[0]))) as batches:
+        async for batch in batches:
+            await session.out("".join(f"{change}\n" for change in batch))
     return 0

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -40,7 +40,7 @@ async def export(runtime: Runtime, container: Container, output: socket.socket, 
     return packed
 
 
-async def changes(runtime: Runtime, container: Container) -> AsyncIterator[list[Change]]:
+async def changes(runtime: Runtime, container: Container) -> AsyncGenerator[list[Change], None]:
     """Yield in batches what the container has changed of its image, sorted, each directory before what is in it.
 
     Proportional to the changes. Raises PyrtError, also at the end.

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,13 +47,11 @@ def layered(pyrt: Pyrt, bb_tar: bytes) -> Iterator[str]:
     pyrt.ok("rmi", "layered")
 
 
-@pytest.mark.both_engines
 def test_nothing_changed(pyrt: Pyrt) -> None:
     """Whatever pyrt needed to make to mount its own files on is not told: bb has no /etc/hosts."""
     assert changes(pyrt, "true") == []
 
 
-@pytest.mark.both_engines
 def test_added_changed_and_deleted(pyrt: Pyrt) -> None:
     script = "echo x > /newfile; echo x >> /etc/passwd; rm /bin/yes; mkdir -p /home/bob/a/b; touch /home/bob/a/b/c"
     assert changes(pyrt, script) == [
@@ -151,3 +150,14 @@ def test_a_container_that_writes_all_the_time(pyrt: Pyrt) -> None:
         assert all(line.split("/")[1] == "tmp" for line in lines), lines
     pyrt.ok("rm", "-f", identifier)
     assert os.path.exists("/etc/passwd")
+
+
+def test_into_a_closed_pipe(pyrt: Pyrt) -> None:
+    """The program that tells the changes ends, too: the leak ledger would see it."""
+    name = "n" * 240
+    script = f"mkdir /many; cd /many; i=0; while [ $i -lt 8000 ]; do : > ${{i}}{name}; i=$((i+1)); done"
+    pyrt.ok("run", "--name", "many", "bb", "sh", "-c", script)
+    command = f"{pyrt.client} diff many | head -1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], env=pyrt.environment, capture_output=True, text=True, timeout=20)
+    assert done.stdout.split() == ["A", "/many", "141"] and done.stderr == ""
+    pyrt.ok("rm", "many")

@@ -35,7 +35,6 @@ def leftovers(pyrt: Pyrt) -> list[str]:
     return os.listdir(pyrt.root / "tmp")
 
 
-@pytest.mark.both_engines
 def test_commit_then_run_the_new_image(pyrt: Pyrt) -> None:
     """Docker 0.1.0's first test."""
     with container(pyrt, "first", "bb", "touch", "/world"):
@@ -134,7 +133,6 @@ def test_a_link_to_a_file_of_the_image(pyrt: Pyrt, bb_tar: bytes) -> None:
     pyrt.ok("rm", "linked")
 
 
-@pytest.mark.both_engines
 def test_a_running_container_stands_still_meanwhile(pyrt: Pyrt) -> None:
     """Two files that are always changed one after the other are never more than one step apart."""
     counting = "while :; do i=$((i+1)); echo $i > /a; echo $i > /z; done"
