@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
 from pyrt.core import namespaces
-from pyrt.core.namespaces import Plan, StepError
+from pyrt.core.joining import Joining
+from pyrt.core.namespaces import Plan, Slot, StepError, collect
 from pyrt.engine.cgroups import Cgroup, Layout, Limits
 
 pytestmark = pytest.mark.root
@@ -54,6 +56,45 @@ def run(layout: Layout, rootfs: Path, script: str, limits: Limits, *, user: str 
                 text = output.read()
             status = slot.wait()
         return status, text, cgroup.oom_kills()
+
+
+def joined(slot: Slot, cgroup: Cgroup, script: str) -> tuple[Joining, int]:
+    """Send a shell script into a container, born in its group; returns what reports and the end of its output."""
+    read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+    group_fd = cgroup.clone_fd()
+    assert group_fd is not None
+    joining = Joining(cgroup_fd=group_fd)
+    os.close(group_fd)
+    plan = Plan().join().argv(["/bin/busybox", "sh", "-c", script]).env(["PATH=/bin"]).stdio(stdin=False)
+    joining.go(slot.pidfd, plan, (write_fd, write_fd))
+    os.close(write_fd)
+    return joining, read_fd
+
+
+def test_one_more_program_in_the_group(layout, rootfs):
+    """Also in one that is frozen: it waits there, and whoever sent it does not."""
+    plan = Plan().rootfs(str(rootfs)).argv(["/bin/busybox", "sleep", "99"]).env([]).no_stdio()
+    with Cgroup.create(layout, "c", Limits(pids=9)) as cgroup:
+        group_fd = cgroup.clone_fd()
+        assert group_fd is not None
+        with namespaces.prepare(cgroup_fd=group_fd) as slot:
+            os.close(group_fd)
+            slot.start(plan)
+            for frozen in (False, True):
+                if frozen:
+                    cgroup.freeze()
+                joining, output_fd = joined(slot, cgroup, "busybox cat /proc/self/cgroup; exit 7")
+                if frozen:
+                    time.sleep(0.2)
+                    assert not joining.advance()
+                    cgroup.thaw()
+                _, pidfd = joining.start()
+                with open(output_fd, encoding="utf-8") as output:
+                    assert output.read() == "0::/\n"
+                assert collect(pidfd) == 7
+                os.close(pidfd)
+            slot.signal(signal.SIGKILL)
+            assert slot.wait() == -signal.SIGKILL
 
 
 def test_a_container_in_its_own_group(layout, rootfs):

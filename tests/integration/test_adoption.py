@@ -64,18 +64,21 @@ def address(pyrt: Pyrt, name: str) -> str:
     return pyrt.ok("inspect", "-f", "{{.NetworkSettings.IpAddress}}", name).text
 
 
-SECOND_TIME = "if [ -e /again ]; then sleep 1; exit 5; fi; touch /again; exit 1"
+WAIT = "while [ ! -e /v/go ]; do sleep 0.05; done"
+SECOND_TIME = f"if [ -e /again ]; then {WAIT}; exit 5; fi; touch /again; exit 1"
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_what_ended_meanwhile_has_its_own_status(pyrt: Pyrt, end: Callable[[Pyrt], None]) -> None:
+def test_what_ended_meanwhile_has_its_own_status(pyrt: Pyrt, end: Callable[[Pyrt], None], tmp_path: Path) -> None:
     """Also of a second run: the end of the first is not taken for it."""
-    identifier = pyrt.detached("--name", "twice", "bb", "sh", "-c", SECOND_TIME)
+    volume = f"{tmp_path}:/v"
+    identifier = pyrt.detached("--name", "twice", "-v", volume, "bb", "sh", "-c", SECOND_TIME)
     assert pyrt.ok("wait", "twice").text == "1"
     pyrt.ok("start", "twice")
-    other = pyrt.detached("bb", "sh", "-c", "sleep 1; kill -9 $$; exit 6")
+    other = pyrt.detached("-v", volume, "bb", "sh", "-c", f"{WAIT}; kill -9 $$; exit 6")
     pid = int(pyrt.ok("inspect", "-f", "{{.State.Pid}}", "twice").text)
     end(pyrt)
+    (tmp_path / "go").touch()
     wait_gone(pid)
     assert pyrt.ok("wait", identifier, other).lines == ["5", "6"]
     assert pyrt.ok("logs", "twice").out == b""
