@@ -30,6 +30,7 @@ def packers(pyrt: Pyrt) -> list[str]:
     return done.stdout.split()
 
 
+@pytest.mark.both_engines
 def test_running_and_stopped_are_the_same(pyrt: Pyrt, tmp_path: Path) -> None:
     script = "echo own > /own; rm /bin/yes; echo x > /proc/self/comm; echo secret > /volume/file; sleep 1000"
     identifier = pyrt.detached("-v", f"{tmp_path}:/volume", "bb", "sh", "-c", script)
