@@ -77,7 +77,7 @@ def test_the_daemon_may_go_and_come(pyrt: Pyrt, parked: Callable[[], set[int]]) 
     before = parked()
     pyrt.kill_daemon()
     pyrt.ok("ps")
-    assert parked() >= before
+    assert parked() & before, "though there may be fewer by now: nobody came for a while"
 
 
 def test_slots_end_with_the_supervisor(pyrt: Pyrt, parked: Callable[[], set[int]]) -> None:
