@@ -127,9 +127,7 @@ def test_a_status_that_lxc_start_was_let_to_collect(pyrt: Pyrt, tmp_path: Path, 
     (tmp_path / "go").touch()
     if status == "137":
         pyrt.ok("kill", container)
-    assert pyrt.ok("wait", container).text == status, (
-        pyrt.root / "containers" / container / "lxc.log"
-    ).read_text()
+    assert pyrt.ok("wait", container).text == status, (pyrt.root / "containers" / container / "lxc.log").read_text()
     pyrt.ok("rm", container)
 
 
