@@ -64,7 +64,7 @@ enum pyrt_plan_op {
     PYRT_PLAN_SECCOMP,      /* array of struct sock_filter */
     PYRT_PLAN_ENV,          /* strings, NUL after each */
     PYRT_PLAN_ARGV,         /* strings, NUL after each */
-    PYRT_PLAN_JOIN,         /* strings, NUL after each: files that take the pid (cgroup.procs). Two descriptors come first:
+    PYRT_PLAN_JOIN,         /* strings, NUL after each: files 0 is written to (tasks, cgroup.procs). Two descriptors come first:
                                the pidfd of the container's first process, and a file of at least four bytes of memory,
                                for the pid of the process inside, as the parent sees it (i32; 0 until it is born) */
 };

@@ -44,7 +44,7 @@ struct plan {
     size_t seccomp_bytes;
     char **env, **argv;
     int stdio_fds[3]; /* owned; -1: the null device */
-    char **groups;    /* files that take the pid of one that joins; NULL for one that does not */
+    char **groups;    /* files in which one that joins enters its groups; NULL for one that does not */
     int container_fd; /* owned: the pidfd of what it joins */
     int child_fd;     /* owned: where the pid of its child is noted */
 };

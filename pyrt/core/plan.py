@@ -121,7 +121,7 @@ class Plan:
         return self._add(lib.PYRT_PLAN_ARGV, b"".join(map(_string, arguments)))
 
     def join(self, groups: Iterable[str] = ()) -> Plan:
-        """Enter a container that runs (pyrt.core.joining). `groups`: files that take the pid, such as cgroup.procs."""
+        """Enter a container that runs (pyrt.core.joining). `groups`: files to write 0 to, as cgroup.procs."""
         return self._add(lib.PYRT_PLAN_JOIN, b"".join(map(_string, groups)))
 
 

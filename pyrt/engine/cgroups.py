@@ -128,10 +128,25 @@ class Cgroup:
         if result < 0:
             raise cgroup_plan.failure(self._join, failed[0], -result)
 
-    @property
-    def pid_files(self) -> list[str]:
-        """The files a process writes itself into to join."""
-        return [os.fsdecode(record[1:]) for record in self._join.split(b"\0") if record]
+    def entrances(self, *, born: bool) -> list[str]:
+        """The files that a process of one thread writes 0 into to join; `born`: it was, in the group of `group_fd`.
+
+        On v1 they are called tasks. A thread that moves itself alone needs no lock for that; who writes to cgroup.procs
+        waits for one, and when nobody has lately, for 5 to 30 ms (the kernel's cgroup_procs_write_start).
+        """
+        paths = [os.fsdecode(record[1:]) for record in self._join.split(b"\0") if record]
+        on_v2 = f"{self._layout.v2}/{self.id}/cgroup.procs"
+        return [
+            path if path == on_v2 else f"{os.path.dirname(path)}/tasks"
+            for path in paths
+            if not (born and path == on_v2)
+        ]
+
+    def group_fd(self) -> int | None:
+        """Return a new descriptor of the v2 group, with or without limits, or None where there is no v2."""
+        if self._layout.v2 is None:
+            return None
+        return os.open(f"{self._layout.v2}/{self.id}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def limit(self, limits: Limits) -> None:
         """Write limits into groups made with `spare`. Raises as `create` does; the groups stay."""
@@ -144,9 +159,7 @@ class Cgroup:
 
     def clone_fd(self) -> int | None:
         """Return a new descriptor of the v2 group for CLONE_INTO_CGROUP, or None where joining is still needed."""
-        if self._layout.v2 is None or self._join.count(b"\0") != 1:
-            return None
-        return os.open(f"{self._layout.v2}/{self.id}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return self.group_fd() if self._join.count(b"\0") == 1 else None
 
     def kill(self) -> None:
         """Send SIGKILL to every process of the container, frozen or not, also to those forked meanwhile.

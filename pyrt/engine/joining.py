@@ -104,13 +104,13 @@ def begin(spec: ExecSpec, container_pidfd: int, cgroup: Cgroup) -> Exec:
     try:
         # On v2 the helper is born in the container's group, unless it has to read first what would not fit into its
         # socket: in a frozen group, or one out of its share of the processors, it would have us wait for that.
-        group_fd = cgroup.clone_fd() if born_inside else None
+        group_fd = cgroup.group_fd() if born_inside else None
         try:
             made = Exec(Joining(cgroup_fd=-1 if group_fd is None else group_fd))
         finally:
             if group_fd is not None:
                 os.close(group_fd)
-        plan.join(cgroup.pid_files if group_fd is None else [])
+        plan.join(cgroup.entrances(born=group_fd is not None))
         try:
             made.go(container_pidfd, plan, spec)
         except BaseException:

@@ -29,12 +29,11 @@ class LxcCgroup(Cgroup):
 
     __slots__ = ()
 
-    @property
-    def pid_files(self) -> list[str]:
-        own = super().pid_files
+    def entrances(self, *, born: bool) -> list[str]:
+        own = super().entrances(born=False)
         others = [mount for mount in _mounts() if not any(path.startswith(f"{mount}/") for path in own)]
-        paths = [f"{mount}/{group_name(self._layout, self.id)}/payload/cgroup.procs" for mount in others]
-        return own + [path for path in paths if os.path.exists(path)]
+        paths = [f"{mount}/{group_name(self._layout, self.id)}/payload/tasks" for mount in others]
+        return super().entrances(born=born) + [path for path in paths if os.path.exists(path)]
 
     def remove(self, *, timeout_ms: int = 2000) -> None:
         super().remove(timeout_ms=timeout_ms)

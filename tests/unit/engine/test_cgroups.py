@@ -127,6 +127,16 @@ def test_only_what_is_needed_is_made():
     assert cgroup_plan.make(layout(v2="/cg/pyrt"), Limits(), True).bpf
 
 
+def test_where_a_process_goes_in_by_itself():
+    """On v1 by `tasks`: by `cgroup.procs` it would wait for a lock, for many milliseconds."""
+    joins = [f"j{group}/c/cgroup.procs" for group in ("/cg/memory/pyrt", "/cg/unified/pyrt")]
+    hybrid = Cgroup(layout(["memory"], v2="/cg/unified/pyrt"), "c", b"", cgroup_plan.encode(joins))
+    assert hybrid.entrances(born=True) == ["/cg/memory/pyrt/c/tasks"]
+    assert hybrid.entrances(born=False) == ["/cg/memory/pyrt/c/tasks", "/cg/unified/pyrt/c/cgroup.procs"]
+    alone = Cgroup(layout(["memory"]), "c", b"", cgroup_plan.encode(joins[:1]))
+    assert alone.entrances(born=False) == ["/cg/memory/pyrt/c/tasks"] and alone.group_fd() is None
+
+
 def test_swap_that_is_not_accounted_for():
     here = layout(v1=["memory"], swap=False)
     assert "does not account for swap" in check(here, Limits(memory_bytes=MIB), confine_devices=False)[0]
