@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -66,6 +67,7 @@ class Supervisor:
         self._leaving: dict[str, RunningContainer] = {}  # they have ended, and their groups are not gone yet
         self._ending = False
         self._daemon: Channel | None = None
+        self._deserted_at = time.monotonic()  # when the last daemon left
         self._unsaid: deque[Message] = deque()  # for a daemon that is behind with reading
 
     def run(self) -> None:
@@ -113,7 +115,8 @@ class Supervisor:
             return
         if (self._by_log or self._executions.by_log) and not self._ending:
             return
-        if self._ending or self._daemon is None:
+        deserted = self._daemon is None and time.monotonic() - self._deserted_at >= LONELY_S
+        if self._ending or deserted:
             self._loop.stop()
 
     def _check_end_soon(self) -> None:
@@ -134,6 +137,7 @@ class Supervisor:
             self._loop.unwatch(self._daemon.fileno())
             self._daemon.close()
             self._daemon = None
+            self._deserted_at = time.monotonic()
             self._unsaid.clear()
             for container in list(self._containers.values()):
                 container.freezer.release_all()  # who was reading its files does not any more

@@ -221,7 +221,6 @@ def test_extended_attributes(target: Path) -> None:
         "SCHILY.xattr.trusted.overlay.opaque": "y",
         "SCHILY.xattr.trusted.overlay.redirect": "/etc",
         "SCHILY.xattr.security.selinux": "label",
-        "SCHILY.xattr.system.posix_acl_access": "acl",
         "SCHILY.xattr.security.capability": capability,
     }
     extended = member("pax", records(fields), type=b"x")
@@ -231,6 +230,9 @@ def test_extended_attributes(target: Path) -> None:
     assert os.getxattr(target / "f", "security.capability") == capability
     assert os.listxattr(target / "d") == ["user.kept"]
     assert os.getxattr(target / "d", "user.kept") == b"va\0lue\n"
+    nonsense = member("pax", records({"SCHILY.xattr.system.posix_acl_access": "acl"}), type=b"x")
+    with pytest.raises(ImageError, match="entry 'g' cannot be given an extended attribute: Invalid argument"):
+        unpack([archive([nonsense, file("g")])], target)
 
 
 def is_opaque(path: Path) -> bool:
