@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable
 from typing import Protocol
 
-from pyrt.container.loop import READ, Loop
+from pyrt.container.loop import READ, Loop, Timer
 from pyrt.container.stdin import Feed
 from pyrt.core import frames
 
@@ -49,6 +49,7 @@ class Attachment:
         self.detached = False
         self._frames = frames.FrameReader()
         self._leaving = False
+        self._linger: Timer | None = None
         if stdin is not None:
             stdin.on_room = self._listen
         self._listen()
@@ -66,13 +67,15 @@ class Attachment:
             self.close()
             return
         self._listen()
-        self._loop.call_later(LINGER_S, self.close)
+        self._linger = self._loop.call_later(LINGER_S, self.close)
 
     def close(self) -> None:
         if self.socket.fileno() < 0:
             return
         self._loop.unwatch(self.socket.fileno())
         self.socket.close()
+        if self._linger is not None:
+            self._linger.cancel()  # it would keep all this for seconds
         if self._stdin is not None:
             self._stdin.leave()
 
