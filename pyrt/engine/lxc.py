@@ -86,8 +86,7 @@ class LxcLaunch(NativeLaunch):
 
     def _on_parked(self, pidfd: int) -> None:
         self.slot.pidfd, self.slot.pid = pidfd, _pid_of(pidfd)
-        self._monitor.signal(signal.SIGSTOP)
-        os.waitid(os.P_PIDFD, self._monitor.pidfd, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        self._stop_monitor()
         if self._spec.network.mode == "bridge":  # why: csrc/netlink.c, put_hairpin
             Path("/sys/class/net", self.link, "brport/hairpin_mode").write_text("1")
         self.cgroup.join(self.pid)
@@ -109,7 +108,10 @@ class LxcLaunch(NativeLaunch):
             super().signal(number)
 
     def wait(self) -> int | None:
-        if not os.path.exists(f"/proc/{self.pid}"):  # somebody let lxc-start go on, and it has collected the status
+        self._stop_monitor()  # one that goes on may collect the status at any moment, before or after a look
+        if not os.path.exists(f"/proc/{self.pid}"):  # somebody let it go on: it has the status, and writes it down
+            with contextlib.suppress(ProcessLookupError):
+                self._monitor.signal(signal.SIGCONT)
             select.select([self._monitor.pidfd], [], [], CLEAN_UP_S)
         self._end_monitor()
         try:
@@ -123,6 +125,14 @@ class LxcLaunch(NativeLaunch):
         if (found := _ENDED.search(log)) is None:
             return 0
         return -int(found[2]) if found[1] == "signal" else int(found[2])
+
+    def _stop_monitor(self) -> None:
+        """Have lxc-start stand still; one that has ended, or been let go of, does."""
+        if self._monitor.pidfd < 0:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self._monitor.signal(signal.SIGSTOP)
+        os.waitid(os.P_PIDFD, self._monitor.pidfd, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def _end_monitor(self) -> None:
         """End lxc-start; the container's first process, alive or not, is this process's child from then on."""
