@@ -89,6 +89,7 @@ def test_lost_to_a_reboot_and_started_again(pyrt: Pyrt) -> None:
     """As a reboot leaves it: no process, no supervisor, and the record of another boot."""
     identifier = pyrt.detached("--name", "old", "bb", "sh", "-c", "echo run; sleep 60")
     brief = pyrt.detached("--rm", "bb", "sleep", "60")
+    wait_until(lambda: pyrt.ok("logs", "old").lines == ["run"], what="its first run")
     supervisor = pyrt.supervisor_pid
     pyrt.kill_daemon()
     os.kill(supervisor, signal.SIGKILL)
