@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -17,6 +18,15 @@ from tests.images import with_files
 from tests.rootfs import busybox_tar
 
 PROBE_SOURCE = Path(__file__).parent / "integration" / "probe.c"
+
+
+def pytest_configure() -> None:
+    """Whoever runs the tests in the background may ignore signals (nohup, a script's `&`): programs would inherit that."""
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
