@@ -21,7 +21,7 @@ PROBE_SOURCE = Path(__file__).parent / "integration" / "probe.c"
 
 
 def pytest_configure() -> None:
-    """Whoever runs the tests in the background may ignore signals (nohup, a script's `&`): programs would inherit that."""
+    """Tests run in the background (nohup, a script's `&`) have signals ignored, which what they start would inherit."""
     for number in (signal.SIGHUP, signal.SIGQUIT):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
