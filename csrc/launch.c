@@ -58,14 +58,13 @@ struct child {
     int init_fd;
     int socket;
     int netns_fd;
-    const char *flags_text;
+    char *argv[PYRT_LAUNCH_GROUPS_MAX + 3]; /* the program, its flags, its groups */
     volatile int error; /* written by the child when it cannot exec */
 };
 
 static int child_main(void *argument)
 {
     struct child *child = argument;
-    char *argv[] = {(char *)"pyrt-init", (char *)child->flags_text, NULL};
     char *envp[] = {NULL};
 
     if (child->netns_fd >= 0 && setns(child->netns_fd, CLONE_NEWNET) < 0)
@@ -81,7 +80,7 @@ static int child_main(void *argument)
     if (dup2(init_fd, INIT_SOCKET + 1) < 0 || fcntl(INIT_SOCKET + 1, F_SETFD, FD_CLOEXEC) < 0)
         goto failed;
     sys_close_range(INIT_SOCKET + 2, ~0U, 0);
-    syscall(SYS_execveat, INIT_SOCKET + 1, "", argv, envp, AT_EMPTY_PATH);
+    syscall(SYS_execveat, INIT_SOCKET + 1, "", child->argv, envp, AT_EMPTY_PATH);
 failed:
     child->error = errno;
     _exit(127);
@@ -143,23 +142,32 @@ static void format_flags(unsigned flags, char text[12])
     text[count] = '\0';
 }
 
-int pyrt_launch(int init_fd, uint64_t namespaces, unsigned init_flags, int cgroup_fd, int netns_fd, struct pyrt_slot *slot)
+int pyrt_launch(int init_fd, uint64_t namespaces, unsigned init_flags, int cgroup_fd, int netns_fd,
+                const char *const *groups, struct pyrt_slot *slot)
 {
+    struct child child = {.init_fd = init_fd, .netns_fd = netns_fd};
     int sockets[2];
     int pidfd = -1;
     int ret = 0;
     char flags_text[12];
     sigset_t all, previous;
 
+    child.argv[0] = (char *)(uintptr_t)"pyrt-init";
+    child.argv[1] = flags_text;
+    for (int count = 0; groups && groups[count]; count++) {
+        if (count == PYRT_LAUNCH_GROUPS_MAX)
+            return -E2BIG;
+        child.argv[2 + count] = (char *)(uintptr_t)groups[count];
+    }
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) < 0)
         return -errno;
+    child.socket = sockets[1];
     char *stack = mmap(NULL, CHILD_STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
     if (stack == MAP_FAILED) {
         ret = -errno;
         goto close_sockets;
     }
     format_flags(init_flags, flags_text);
-    struct child child = {.init_fd = init_fd, .socket = sockets[1], .netns_fd = netns_fd, .flags_text = flags_text};
     /* In the group of a running container the child may be frozen, or wait for a processor as long as that container
      * has it wait. This process must not: it does without the shared memory then, for which it would have to. */
     int joins = init_flags & PYRT_INIT_JOIN;

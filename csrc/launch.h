@@ -22,10 +22,13 @@ int pyrt_seal_program(int fd, const char *name);
  * Starts the sealed program init_fd in new namespaces (CLONE_NEW* bits); it parks and waits for its plan. For
  * PYRT_INIT_JOIN there are no new namespaces, and the group is that of a running container.
  * init_flags: enum pyrt_init_flag. cgroup_fd: a v2 group it is born in, or -1. netns_fd: a network namespace
- * to join, or -1. death_signal: the child dies with the calling thread (SIGKILL), 0 or 1.
- * Blocks until the program runs, about 0.15 ms. Returns 0 or -errno.
+ * to join, or -1. groups: the files in which it enters other groups, as entrances.c has it, ended by NULL; or NULL.
+ * It dies with the calling thread (SIGKILL). Blocks until the program runs, about 0.15 ms. Returns 0 or -errno; -E2BIG
+ * for more than PYRT_LAUNCH_GROUPS_MAX groups.
  */
-int pyrt_launch(int init_fd, uint64_t namespaces, unsigned init_flags, int cgroup_fd, int netns_fd, struct pyrt_slot *slot);
+#define PYRT_LAUNCH_GROUPS_MAX 16
+int pyrt_launch(int init_fd, uint64_t namespaces, unsigned init_flags, int cgroup_fd, int netns_fd,
+                const char *const *groups, struct pyrt_slot *slot);
 
 /* Makes this process the parent of its descendants' orphans, for good. Returns 0 or -errno. */
 int pyrt_adopt_orphans(void);

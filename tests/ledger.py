@@ -86,13 +86,14 @@ def take(subject: Subject, *, shared: bool | None = None) -> Snapshot:
     parked = _take_out_parked(table)
     owned = list(_owned(subject, table))
     _mounts(snapshot, subject, table, shared)
-    _links(snapshot, subject, shared, {link_name(name) for name in parked.values()})
+    parked_links = {link_name(name) for name in parked.values()}
+    _links(snapshot, subject, shared, parked_links)
     _namespaces(snapshot, owned, shared)
     _nft(snapshot, subject, shared)
     _cgroups(snapshot, subject, set(parked.values()))
     _processes(snapshot, owned)
     own = sum(process.parent == subject.supervisor_pid for process in parked)
-    _descriptors(snapshot, subject, own)
+    _descriptors(snapshot, subject, own, parked_links)
     if own > MOST_PARKED:
         snapshot.add("parked slots", f"{own} of them", key="too many")
     _threads(snapshot, subject)
@@ -245,7 +246,7 @@ def _processes(snapshot: Snapshot, owned: list[Process]) -> None:
         snapshot.add("processes", f"{process.pid} {process.name}{state}: {process.command}", key=process.name + state)
 
 
-def _descriptors(snapshot: Snapshot, subject: Subject, parked: int) -> None:
+def _descriptors(snapshot: Snapshot, subject: Subject, parked: int, links: set[str]) -> None:
     for owner, pid in (("daemon", subject.daemon_pid), ("supervisor", subject.supervisor_pid)):
         directory = f"/proc/{pid}/fd"
         for number in os.listdir(directory) if os.path.isdir(directory) else ():
@@ -253,6 +254,8 @@ def _descriptors(snapshot: Snapshot, subject: Subject, parked: int) -> None:
                 target = os.readlink(f"{directory}/{number}")
             except OSError:
                 continue  # closed while the list was read
+            if target.endswith("/brport/port_no") and target.split("/")[-3] in links:
+                continue
             key = f"{owner}: {NUMBER.sub('N', IDENTIFIER.sub('<id>', target))}"
             snapshot.add("descriptors", f"{number} -> {target}", key=key)
     for key in ("supervisor: anon_inode:[pidfd]", "supervisor: socket:[N]"):

@@ -66,6 +66,9 @@ __attribute__((noreturn)) void fail_path(const char *step, int error, const char
 int parse_plan(const uint8_t *bytes, size_t size, struct plan *plan, char **strings, size_t string_count);
 void receive_plan(struct plan *plan);
 
+/* entrances.c: files ended by NULL */
+void enter_groups(char *const *files, const char *step);
+
 /* stage.c: before the plan is known */
 void stage_mounts(struct stage *stage, unsigned init_flags);
 void stage_cgroup(unsigned init_flags);

@@ -23,17 +23,6 @@
 
 #define NAMESPACES (CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP)
 
-/* First of all, while the files can still be reached: whatever is used from here on counts as the container's. */
-static void enter_groups(const struct plan *plan)
-{
-    for (char **group = plan->groups; *group; group++) {
-        int fd = open(*group, O_WRONLY | O_CLOEXEC);
-        if (fd < 0 || write(fd, "0", 1) < 0)
-            fail("join", errno, *group);
-        close(fd);
-    }
-}
-
 static void enter_namespaces(const struct plan *plan)
 {
     /* All at once or none. The root and the working directory become those of the mount namespace; the PID namespace is
@@ -69,7 +58,8 @@ void join(void)
     if (!plan.groups)
         fail("plan", EBADMSG, "it names nothing to join");
     pid_t *note = map_note(plan.child_fd);
-    enter_groups(&plan);
+    /* First of all, while the files can still be reached: whatever is used from here on counts as the container's. */
+    enter_groups(plan.groups, "join");
     enter_namespaces(&plan);
     stage.dev = open_dev();
     open_terminal(&plan, &stage);

@@ -113,6 +113,8 @@ int main(int argc, char **argv)
     setup_process();
     if (init_flags & PYRT_INIT_BEFORE_LXC)
         become_lxc_start();
+    if (argc > 2) /* before anything is made: what the kernel keeps for it counts as the container's */
+        enter_groups(argv + 2, "cgroup");
     setup_keyring();
     if (init_flags & PYRT_INIT_JOIN)
         join();

@@ -129,7 +129,9 @@ FLAGS = (
 )
 
 
-async def make_config(session: Session, image: Image, options: Options, arguments: list[str]) -> Config:
+async def make_config(
+    session: Session, image: Image, options: Options, arguments: list[str], *, detach: bool = False
+) -> Config:
     """Check what was asked for. Raises UsageError."""
     command = tuple(arguments[1:]) or (*image.entrypoint, *image.command)
     if not command:
@@ -151,6 +153,7 @@ async def make_config(session: Session, image: Image, options: Options, argument
         volumes=tuple(parse_volume(text, session.cwd) for text in options.volume),
         network=options.network,
         limits=Limits(options.memory, options.memory_swap, options.cpus, options.pids_limit),
+        detach=detach,
         tty=options.tty,
         open_stdin=options.interactive,
         auto_remove=options.rm,

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 from pyrt.commands import configuration
@@ -21,8 +20,7 @@ MINIMUM = 1
 async def run(session: Session, runtime: Runtime, options: Options, arguments: list[str]) -> int:
     """Start it; attached, its output and its exit status are the client's, and so, with -i, is its stdin."""
     image = runtime.tags.lookup_image(arguments[0])
-    config = await configuration.make_config(session, image, options, arguments)
-    config = dataclasses.replace(config, detach=options.detach)
+    config = await configuration.make_config(session, image, options, arguments, detach=options.detach)
     if options.detach:
         container = await runtime.run(config, name=options.name or "", size=session.size)
         await session.out(f"{container.id}\n")

@@ -15,6 +15,7 @@ from pyrt.container.freezer import Freezer
 from pyrt.container.loop import Loop
 from pyrt.container.process import ExitRecord, Process
 from pyrt.container.signals import ends_by_default
+from pyrt.container.worker import Worker
 from pyrt.core.broadcast import Log
 from pyrt.engine.launch import Launch
 from pyrt.engine.spec import LaunchSpec
@@ -23,6 +24,7 @@ from pyrt.errors import PyrtError
 logger = logging.getLogger("pyrt.supervisor")
 
 REMOVE_RETRY_S = 0.02
+REMOVE_ATTEMPTS = 100
 PF_EXITING = 0x4  # include/linux/sched.h; in field 9 of proc_pid_stat(5)
 
 
@@ -44,6 +46,7 @@ class RunningContainer(Process):
         spec: LaunchSpec,
         run: str,
         reservations: list[int],
+        remover: Worker,
         on_exit: Callable[[RunningContainer, ExitRecord], None],
         on_closed: Callable[[RunningContainer], None],
         on_paused: Callable[[RunningContainer, bool], None],
@@ -56,6 +59,7 @@ class RunningContainer(Process):
         self.link = launch.link
         self.freezer = Freezer(loop, launch.cgroup, lambda paused: on_paused(self, paused))
         self._reservations = reservations  # owned: bound sockets that keep the container's public ports
+        self._remover = remover
         self._exit_callback = on_exit
         self._closed_callback = on_closed
         self._timed_out = False
@@ -137,16 +141,31 @@ class RunningContainer(Process):
         self._exit_callback(self, record)
 
     def _release(self) -> None:
-        self._remove_cgroup(attempts=100)
+        self._remove_cgroup(attempts=REMOVE_ATTEMPTS)
 
     def _remove_cgroup(self, attempts: int) -> None:
-        try:
-            self.cgroup.remove(timeout_ms=0)
-        except PyrtError as error:  # the kernel is still burying the last process
-            if attempts > 0:
+        """By the worker: the kernel has one lock for all groups, which others may hold for milliseconds."""
+        failure: PyrtError | None = None
+
+        def remove() -> None:
+            nonlocal failure
+            try:
+                self.cgroup.remove(timeout_ms=0)
+            except PyrtError as error:
+                failure = error
+
+        def removed() -> None:
+            if failure is None:
+                self._on_removed()
+            elif attempts > 0:  # the kernel is still burying the last process
                 self._loop.call_later(REMOVE_RETRY_S, lambda: self._remove_cgroup(attempts - 1))
-                return
-            logger.error("%s: %s", self.label, error)
+            else:
+                logger.error("%s: %s", self.label, failure)
+                self._on_removed()
+
+        self._remover.do(remove, removed)
+
+    def _on_removed(self) -> None:
         self._gone = True
         for call in self._when_gone:
             call()

@@ -66,6 +66,10 @@ async def start(runtime: Runtime, container: Container, viewer: Viewer) -> bool:
     before, record = container.begin(new_run()), container.record
     try:
         await container.unwritten()
+        if record.config.auto_remove:
+            # Its overlay is mounted volatile, and leaves a mark against being mounted again after a power cut. A
+            # container that is removed at its end is not there after one.
+            shutil.rmtree(container.directory / "rw" / "work" / "work" / "incompat", ignore_errors=True)
         prepare(runtime, container)
         await container.save()
         await launch(runtime, container, viewer)
@@ -109,10 +113,6 @@ def prepare(runtime: Runtime, container: Container) -> None:
         boot_id=runtime.boot_id,
         network=allocation.to_record() if allocation is not None else None,
     )
-    if record.config.auto_remove:
-        # Its overlay is mounted volatile, and leaves a mark against being mounted again after a power cut. A container
-        # that is removed at its end is not there after one.
-        shutil.rmtree(container.directory / "rw" / "work" / "work" / "incompat", ignore_errors=True)
 
 
 async def launch(runtime: Runtime, container: Container, viewer: Viewer) -> None:

@@ -35,7 +35,7 @@ class ContainerStore:
             directory.mkdir(mode=0o700, exist_ok=True)
         self.by_id: dict[str, Container] = {}
         self._names: dict[str, Container] = {}
-        self._removals: set[asyncio.Task[None]] = set()
+        self._removals: set[asyncio.Future[None]] = set()
 
     def get(self, name: str) -> Container:
         """Find a container by name, id, or unique beginning of an id. Raises NotFoundError, ConflictError."""
@@ -89,15 +89,35 @@ class ContainerStore:
 
     async def _discard(self, container: Container) -> None:
         trash = self._trash / f"{container.id}.removed"
-        try:
+        loop = asyncio.get_running_loop()
+        moved: asyncio.Future[None] = loop.create_future()
+
+        def say(error: OSError | None) -> None:
+            if moved.done():  # nobody waits any more
+                return
+            if error is None:
+                moved.set_result(None)
+            else:
+                moved.set_exception(error)
+
+        def remove() -> None:
             # A thread's work: the rename waits for the kernel to take down the overlay that was mounted in there.
-            await asyncio.to_thread(container.move, trash, durable=not container.record.config.auto_remove)
+            try:
+                container.move(trash, durable=not container.record.config.auto_remove)
+            except OSError as error:
+                loop.call_soon_threadsafe(say, error)
+                return
+            loop.call_soon_threadsafe(say, None)
+            remove_tree(trash)
+
+        removal = loop.run_in_executor(None, remove)
+        self._removals.add(removal)
+        removal.add_done_callback(self._removals.discard)
+        try:
+            await moved
         finally:
             self.by_id.pop(container.id, None)
             self._names = {name: holder for name, holder in self._names.items() if holder is not container}
-        removal = asyncio.get_running_loop().create_task(asyncio.to_thread(remove_tree, trash))
-        self._removals.add(removal)
-        removal.add_done_callback(self._removals.discard)
 
     async def removals(self, timeout_s: float) -> None:
         """Wait until the files of what was discarded are gone."""

@@ -27,6 +27,7 @@ from pyrt.container.loop import READ, Loop
 from pyrt.container.process import ExitRecord, Process
 from pyrt.container.recorder import Recorder
 from pyrt.container.running import RunningContainer
+from pyrt.container.worker import Worker
 from pyrt.core import broadcast
 from pyrt.engine.cgroups import Cgroup, Layout
 from pyrt.engine.launch import Engine, Launch, engine_name
@@ -48,9 +49,10 @@ class Supervisor:
         self._listener = listener
         self._loop = Loop()
         self._recorder = Recorder(root, self._loop)
+        self._remover = Worker(self._loop, "remover")
         self._broadcaster = broadcast.Broadcaster()
         self._layout = Layout.detect(cgroup_parent)
-        pool = SlotPool(self._layout)
+        pool = SlotPool(self._layout, later=self._loop.call_later)
         engines: tuple[Engine, ...] = (NativeEngine(self._layout, pool=pool), LxcEngine(self._layout))
         self._engines = {engine.name: engine for engine in engines}
         self._containers: dict[str, RunningContainer] = {}
@@ -347,14 +349,13 @@ class Supervisor:
                 return
         except StartError as error:
             self._loop.unwatch(launch.fileno())
-            del self._starting[spec.id]
-            launch.abort()
             log.close()
             for reserved in reservations:
                 os.close(reserved)
             if client is not None:
                 client.close()
-            self._refuse(request, error)
+            refusal = error  # the name goes with the block
+            self._remover.do(launch.abort, lambda: self._on_aborted(request, refusal))
             return
         self._loop.unwatch(launch.fileno())
         del self._starting[spec.id]
@@ -365,6 +366,7 @@ class Supervisor:
             spec=spec,
             run=request["run"],
             reservations=reservations,
+            remover=self._remover,
             on_exit=self._on_exit if not request["ephemeral"] else self._on_ephemeral_exit,
             on_closed=self._on_closed,
             on_paused=self._on_paused,
@@ -377,6 +379,12 @@ class Supervisor:
             container.attach(client, stdin=request["stdin"], raw=request["raw"])
         if request["timeout"]:
             container.limit_time(request["timeout"])
+
+    def _on_aborted(self, request: Message, error: StartError) -> None:
+        """Nothing is left of a start: only now its container may be started again, or removed."""
+        del self._starting[request["spec"]["id"]]
+        self._refuse(request, error)
+        self._check_end_soon()
 
     # --- the containers ---
 

@@ -258,13 +258,15 @@ def prepare(
     privileged: bool = False,
     cgroup_fd: int = -1,
     netns_fd: int = -1,
+    groups: Sequence[str] = (),
     show_cgroup: bool = False,
 ) -> Slot:
     """Clone a process into new namespaces, where it makes /proc, /sys and /dev and parks.
 
     namespaces: NEWNS and NEWPID at least; without NEWUTS a plan's host name would be the host's, without NEWIPC its
     System V IPC and message queues are.
-    cgroup_fd: a cgroup v2 directory it is born in. netns_fd: a network namespace it joins (leave NEWNET out then).
+    cgroup_fd: a cgroup v2 directory it is born in. groups: files, such as v1's `tasks`, that it writes 0 into to enter
+    other groups; what fails there is its first report. netns_fd: a network namespace it joins (leave NEWNET out then).
     privileged: nothing in /proc and /sys is masked or read-only. show_cgroup: mount the group's v2 view.
 
     The process dies with the thread that prepared it. Returns when it runs, 0.15 ms later, not when it is parked.
@@ -279,8 +281,16 @@ def prepare(
         flags |= lib.PYRT_INIT_HOST_NETWORK
     if show_cgroup:
         flags |= lib.PYRT_INIT_CGROUP2
+    return _launch(namespaces, flags, cgroup_fd, netns_fd, groups)
+
+
+def _launch(
+    namespaces: int, flags: int, cgroup_fd: int = -1, netns_fd: int = -1, groups: Sequence[str] = ()
+) -> Slot:
     slot = ffi.new("struct pyrt_slot *")
-    _check(lib.pyrt_launch(init_program(), namespaces, flags, cgroup_fd, netns_fd, slot), "clone")
+    paths = [ffi.new("char[]", os.fsencode(path)) for path in groups]
+    files = ffi.new("char *[]", [*paths, ffi.NULL])
+    _check(lib.pyrt_launch(init_program(), namespaces, flags, cgroup_fd, netns_fd, files, slot), "clone")
     return Slot(slot.pid, slot.pidfd, slot.socket)
 
 
@@ -289,9 +299,7 @@ def prepare_lxc() -> Slot:
 
     It dies with the thread that prepared it. Raises StepError("clone", ...).
     """
-    slot = ffi.new("struct pyrt_slot *")
-    _check(lib.pyrt_launch(init_program(), NEWNS, lib.PYRT_INIT_BEFORE_LXC, -1, -1, slot), "clone")
-    return Slot(slot.pid, slot.pidfd, slot.socket)
+    return _launch(NEWNS, lib.PYRT_INIT_BEFORE_LXC)
 
 
 def prepare_join(cgroup_fd: int = -1) -> Slot:
@@ -299,9 +307,7 @@ def prepare_join(cgroup_fd: int = -1) -> Slot:
 
     cgroup_fd: the v2 group it is born in. It dies with the thread that prepared it. Raises StepError("clone", ...).
     """
-    slot = ffi.new("struct pyrt_slot *")
-    _check(lib.pyrt_launch(init_program(), 0, lib.PYRT_INIT_JOIN, cgroup_fd, -1, slot), "clone")
-    return Slot(slot.pid, slot.pidfd, slot.socket)
+    return _launch(0, lib.PYRT_INIT_JOIN, cgroup_fd)
 
 
 def adopt_orphans() -> None:

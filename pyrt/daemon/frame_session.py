@@ -172,10 +172,11 @@ class FrameSession(Session):
         if wanted == self._watching:
             return
         self._watching = wanted
+        fd = self._socket.fileno()  # asyncio makes a text of what it does not know: of a socket by four system calls
         if wanted:
-            self._loop.add_reader(self._socket, self._on_readable)
+            self._loop.add_reader(fd, self._on_readable)
         else:
-            self._loop.remove_reader(self._socket)
+            self._loop.remove_reader(fd)
 
     def _on_readable(self) -> None:
         try:

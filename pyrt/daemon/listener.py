@@ -32,6 +32,7 @@ log = logging.getLogger("pyrt.daemon")
 
 MAX_CONNECTIONS: Final = 1024
 FIRST_WORDS_S: Final = 10.0
+EXHAUSTED_S: Final = 0.2
 _SHOWN_BYTES: Final = 40
 _RESERVED_FDS: Final = 128  # for everything that is no connection
 _EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
@@ -142,49 +143,66 @@ class Listener:
     def __init__(self, serve: Serve, *, limit: int | None = None, deadline: float = FIRST_WORDS_S) -> None:
         self._serve = serve
         self._deadline = deadline
-        self._places = asyncio.Semaphore(limit or connection_limit())
+        self._places = limit or connection_limit()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._accepting: list[asyncio.Task[None]] = []
-        self._sockets: list[socket.socket] = []
+        self._sockets: dict[socket.socket, ssl.SSLContext | None] = {}
+        self._loop = asyncio.get_running_loop()
+        self._accepting = True
+        self._pause: asyncio.TimerHandle | None = None  # after which it is tried again
 
     def add(self, listener: socket.socket, *, context: ssl.SSLContext | None = None) -> None:
         """Begin to accept on a listening, non-blocking socket, which is ours from now on."""
-        self._sockets.append(listener)
-        self._accepting.append(asyncio.create_task(self._accept(listener, context)))
+        self._sockets[listener] = context
+        self._loop.add_reader(listener.fileno(), self._accept, listener)
 
     async def close(self) -> None:
         """Accept no more, cancel what runs, and wait until every client has been told."""
-        for task in self._accepting:
-            task.cancel()
-        await asyncio.gather(*self._accepting, return_exceptions=True)
+        self._stop_accepting()
+        if self._pause is not None:
+            self._pause.cancel()
         for listener in self._sockets:
             listener.close()
+        self._sockets.clear()  # so that nothing starts again
         for connection in self._tasks:
             connection.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _accept(self, listener: socket.socket, context: ssl.SSLContext | None) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await self._places.acquire()  # beyond the limit clients wait in the kernel's queue
-            try:
-                connection, _ = await loop.sock_accept(listener)
-            except OSError as error:
-                self._places.release()
-                if error.errno in _EXHAUSTED:
-                    log.error("cannot accept a connection: %s", error.strerror)
-                    await asyncio.sleep(0.2)  # the socket stays readable: without a pause this would be a busy loop
-                continue
-            except BaseException:
-                self._places.release()
-                raise
-            task = asyncio.create_task(self._connection(connection, context))
-            self._tasks.add(task)
-            task.add_done_callback(self._done)
+    def _start_accepting(self) -> None:
+        if self._accepting or self._pause is not None or len(self._tasks) >= self._places:
+            return
+        self._accepting = True
+        for listener in self._sockets:
+            self._loop.add_reader(listener.fileno(), self._accept, listener)
+
+    def _stop_accepting(self) -> None:
+        """Let clients wait in the kernel's queue."""
+        self._accepting = False
+        for listener in self._sockets:
+            self._loop.remove_reader(listener.fileno())
+
+    def _accept(self, listener: socket.socket) -> None:
+        """Take one of the connections that wait."""
+        try:
+            connection, _ = listener.accept()
+        except OSError as error:
+            if error.errno in _EXHAUSTED:
+                log.error("cannot accept a connection: %s", error.strerror)
+                self._stop_accepting()  # the socket stays readable: without a pause this would be a busy loop
+                self._pause = self._loop.call_later(EXHAUSTED_S, self._end_pause)
+            return  # or the client has left already
+        task = self._loop.create_task(self._connection(connection, self._sockets[listener]))
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        if len(self._tasks) >= self._places:
+            self._stop_accepting()
+
+    def _end_pause(self) -> None:
+        self._pause = None
+        self._start_accepting()
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._places.release()
+        self._start_accepting()
         if not task.cancelled() and (error := task.exception()):
             log.error("internal error in a connection", exc_info=error)
 
@@ -199,8 +217,7 @@ class Listener:
             if context:
                 connection = _behind_tls(connection, context, peer)
             async with asyncio.timeout(self._deadline):
-                await rcli.readable(connection)
-                first = connection.recv(_SHOWN_BYTES, socket.MSG_PEEK)
+                first = await _peek(connection)
                 if not first:
                     return  # a probe
                 protocol = _PROTOCOLS.get(first[0])
@@ -218,6 +235,15 @@ class Listener:
             log.debug("%s: %s", peer, error)
         finally:
             connection.close()
+
+
+async def _peek(connection: socket.socket) -> bytes:
+    """Return the first bytes, which stay where they are; mostly they came with the connection."""
+    try:
+        return connection.recv(_SHOWN_BYTES, socket.MSG_PEEK)
+    except BlockingIOError:
+        await rcli.readable(connection)
+        return connection.recv(_SHOWN_BYTES, socket.MSG_PEEK)
 
 
 def _peer(connection: socket.socket) -> str:

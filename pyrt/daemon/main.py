@@ -164,6 +164,8 @@ async def _serve(
     workers = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="command")
     asyncio.get_running_loop().set_default_executor(workers)
 
+    own_root = os.path.realpath(options.root)
+
     async def serve(open_session: OpenSession) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -173,7 +175,7 @@ async def _serve(
 
         session = open_session(on_disconnect=leave)
         try:
-            if session.root and os.path.realpath(session.root) != os.path.realpath(options.root):
+            if not _is_root(session.root, own_root):
                 text = f"the daemon of {options.run_dir} serves the root {options.root}; give --root {session.root}"
                 await session.fail(f"{text} a --run-dir of its own")
                 await session.exit(FAILED)
@@ -207,6 +209,11 @@ async def _serve(
     await asyncio.gather(warming, return_exceptions=True)
     await runtime.close()
     await _end_threads(workers)
+
+
+def _is_root(named: str, own: str) -> bool:
+    """Whether the root that a client names, if any, is the one that is served."""
+    return not named or named == own or os.path.realpath(named) == own
 
 
 async def _end_threads(workers: ThreadPoolExecutor) -> None:

@@ -53,8 +53,9 @@ async def readable(connection: socket.socket) -> None:
     """Wait until there is something to read, or the end."""
     loop = asyncio.get_running_loop()
     arrived = asyncio.Event()
-    loop.add_reader(connection, arrived.set)
+    fd = connection.fileno()
+    loop.add_reader(fd, arrived.set)
     try:
         await arrived.wait()
     finally:
-        loop.remove_reader(connection)
+        loop.remove_reader(fd)

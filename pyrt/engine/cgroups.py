@@ -143,7 +143,7 @@ class Cgroup:
         ]
 
     def group_fd(self) -> int | None:
-        """Return a new descriptor of the v2 group, with or without limits, or None where there is no v2."""
+        """Return a new descriptor of the v2 group, to be born in (CLONE_INTO_CGROUP), or None where there is no v2."""
         if self._layout.v2 is None:
             return None
         return os.open(f"{self._layout.v2}/{self.id}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -156,10 +156,6 @@ class Cgroup:
         result = lib.cgroup_apply(plan, len(plan), 0, failed)
         if result < 0:
             raise cgroup_plan.failure(plan, failed[0], -result)
-
-    def clone_fd(self) -> int | None:
-        """Return a new descriptor of the v2 group for CLONE_INTO_CGROUP, or None where joining is still needed."""
-        return self.group_fd() if self._join.count(b"\0") == 1 else None
 
     def kill(self) -> None:
         """Send SIGKILL to every process of the container, frozen or not, also to those forked meanwhile.

@@ -117,7 +117,7 @@ class NativeEngine:
         """Send a container on its way. Raises StartError; nothing is left then."""
         try:
             parked = self._prepare(spec)
-            launch = NativeLaunch(parked.slot, parked.cgroup, link_name(parked.name))
+            launch = NativeLaunch(parked.use(), parked.cgroup, link_name(parked.name))
             try:
                 launch.go(make_plan(spec), spec)
             except BaseException:

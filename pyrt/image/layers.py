@@ -93,7 +93,7 @@ class LayerStore:
 
     @staticmethod
     def _whole(path: Path) -> bool:
-        return (path / "diff").is_dir() and (path / "layer.json").is_file()
+        return os.path.isdir(f"{path}/diff") and os.path.isfile(f"{path}/layer.json")
 
     def __contains__(self, diff_id: str) -> bool:
         return valid_digest(diff_id) and self._whole(self._layers / diff_id)

@@ -63,8 +63,11 @@ class TagStore:
             return {**self._copy(), host.NAME: {DEFAULT_TAG: host.host_image().id}}
 
     def get(self, repository: str) -> dict[str, str]:
-        """Return a repository's tags with their images' ids; empty if there is no such repository."""
-        return self.repositories.get(repository, {})
+        """Return a repository's tags with their images' ids, as a copy; empty if there is no such repository."""
+        if repository == host.NAME:
+            return {DEFAULT_TAG: host.host_image().id}
+        with self._lock:
+            return dict(self._repositories.get(repository, {}))
 
     def get_image(self, repository: str, tag: str = DEFAULT_TAG) -> Image | None:
         """Return the image of this name, or None."""

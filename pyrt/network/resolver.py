@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from pathlib import Path
 
@@ -22,7 +24,24 @@ class ResolverConfig:
 
 
 def read_config(host_file: Path = HOST_FILE, systemd_file: Path = SYSTEMD_FILE) -> ResolverConfig:
-    """Read the host's resolvers as a container sees them; a missing file is an empty one."""
+    """Return the host's resolvers as a container sees them; a missing file is an empty one.
+
+    The files are read again when they have changed.
+    """
+    return _read_config(host_file, systemd_file, _version(host_file), _version(systemd_file))
+
+
+def _version(path: Path) -> tuple[int, int, int]:
+    """What of a file differs after every change."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return 0, 0, 0
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+@lru_cache(maxsize=4)
+def _read_config(host_file: Path, systemd_file: Path, *versions: tuple[int, int, int]) -> ResolverConfig:
     text = _read(host_file)
     listed = _values(text, "nameserver")
     if listed and SYSTEMD_STUBS.issuperset(listed) and systemd_file.exists():

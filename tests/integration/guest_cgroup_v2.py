@@ -47,7 +47,7 @@ def test_limits_as_files(layout, swap, expected):
 
 def test_one_directory_and_a_descriptor_to_clone_into(layout):
     with Cgroup.create(layout, "x", Limits(memory_bytes=64 * MIB)) as cgroup:
-        fd = cgroup.clone_fd()
+        fd = cgroup.group_fd()
         assert fd is not None
         assert stat.S_ISDIR(os.fstat(fd).st_mode)
         assert not os.get_inheritable(fd)

@@ -46,7 +46,7 @@ def run(layout: Layout, rootfs: Path, script: str, limits: Limits, *, user: str 
     if user:
         plan.user(user)
     with Cgroup.create(layout, "c", limits) as cgroup:
-        group_fd = cgroup.clone_fd()
+        group_fd = cgroup.group_fd()
         assert group_fd is not None, "a container is born in its group"
         with namespaces.prepare(cgroup_fd=group_fd, show_cgroup=True) as slot:
             os.close(group_fd)
@@ -61,7 +61,7 @@ def run(layout: Layout, rootfs: Path, script: str, limits: Limits, *, user: str 
 def joined(slot: Slot, cgroup: Cgroup, script: str) -> tuple[Joining, int]:
     """Send a shell script into a container, born in its group; returns what reports and the end of its output."""
     read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
-    group_fd = cgroup.clone_fd()
+    group_fd = cgroup.group_fd()
     assert group_fd is not None
     joining = Joining(cgroup_fd=group_fd)
     os.close(group_fd)
@@ -75,7 +75,7 @@ def test_one_more_program_in_the_group(layout, rootfs):
     """Also in one that is frozen: it waits there, and whoever sent it does not."""
     plan = Plan().rootfs(str(rootfs)).argv(["/bin/busybox", "sleep", "99"]).env([]).no_stdio()
     with Cgroup.create(layout, "c", Limits(pids=9)) as cgroup:
-        group_fd = cgroup.clone_fd()
+        group_fd = cgroup.group_fd()
         assert group_fd is not None
         with namespaces.prepare(cgroup_fd=group_fd) as slot:
             os.close(group_fd)
