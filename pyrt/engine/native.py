@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 
 from pyrt.core import namespaces
 from pyrt.core.namespaces import Plan, Report, Slot, StepError
@@ -25,7 +26,8 @@ from pyrt.errors import StartError
 class NativeLaunch(Launch):
     """A container on its way from clone to exec, and what of it the parent holds: its process is the parent's child."""
 
-    def __init__(self, slot: Slot, cgroup: Cgroup, link: str) -> None:
+    def __init__(self, slot: Slot, cgroup: Cgroup, link: str, *, on_closed: Callable[[], object] | None = None) -> None:
+        self._on_closed = on_closed
         self.slot = slot
         self.cgroup = cgroup
         self.link = link
@@ -98,6 +100,8 @@ class NativeLaunch(Launch):
 
     def close(self) -> None:
         self.slot.close()
+        if self._on_closed is not None:
+            self._on_closed()
 
 
 class NativeEngine:
@@ -117,7 +121,8 @@ class NativeEngine:
         """Send a container on its way. Raises StartError; nothing is left then."""
         try:
             parked = self._prepare(spec)
-            launch = NativeLaunch(parked.use(), parked.cgroup, link_name(parked.name))
+            go_on = self._pool.go_on if self._pool is not None else None
+            launch = NativeLaunch(parked.use(), parked.cgroup, link_name(parked.name), on_closed=go_on)
             try:
                 launch.go(make_plan(spec), spec)
             except BaseException:

@@ -31,7 +31,7 @@ MOST = 16  # of one kind; each is a process of 100 kB, a network namespace, and 
 QUIET_S = 10.0  # after this long without a start a kind keeps half as many
 FORGET_S = 300.0  # after this long it keeps none
 PAUSE_S = 1.0  # after a failure to park
-BREATH_S = 0.002  # a start that took a slot is on its way: it has the machine to itself for so long
+BREATH_S = 0.02  # a start that took a slot has the machine to itself until it has ended, or for so long
 
 logger = logging.getLogger("pyrt.supervisor")
 
@@ -197,6 +197,7 @@ class SlotPool:
         self._changed = threading.Condition()
         self._closed = False
         self._not_before = 0.0
+        self._failing = False
         # The slots' processes die with the thread that made them, containers by then: it lives as long as the process.
         self._thread = threading.Thread(target=self._run, name="parking", daemon=True)
         self._thread.start()
@@ -213,10 +214,9 @@ class SlotPool:
                     parked = oldest
                 else:
                     self._spent.append(oldest)
-            if shelf.parked:
-                self._not_before = shelf.taken_at + BREATH_S
-            else:  # the next start would have to make one for itself
-                self._not_before = min(self._not_before, shelf.taken_at + BREATH_S)
+            if not self._failing:  # without any the next start would have to make one for itself
+                self._not_before = shelf.taken_at + BREATH_S if shelf.parked else 0.0
+            if not shelf.parked:
                 shelf.wanted = min(self._most, max(FEW, 2 * shelf.wanted))
             for other, theirs in self._shelves.items():  # the bridge is another one now: nothing fits these any more
                 if other.network == kind.network and other.bridge_index != kind.bridge_index:
@@ -232,6 +232,13 @@ class SlotPool:
         with self._changed:
             self._waking = False
             self._changed.notify()
+
+    def go_on(self) -> None:
+        """A container has ended: nobody is held up by what is made now."""
+        with self._changed:
+            if self._not_before > time.monotonic() and not self._failing:
+                self._not_before = 0.0
+                self._changed.notify()
 
     @property
     def parked(self) -> int:
@@ -291,10 +298,12 @@ class SlotPool:
         except (OSError, PyrtError) as error:  # starts try for themselves, and say what is wrong
             logger.warning("cannot prepare containers ahead: %s", error)
             with self._changed:
+                self._failing = True
                 self._not_before = time.monotonic() + PAUSE_S
                 self._shelves.pop(kind, None)
             return
         with self._changed:
+            self._failing = False
             shelf = self._shelves.get(kind)
             if shelf is not None and not self._closed:
                 shelf.parked.append(parked)
