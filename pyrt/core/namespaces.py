@@ -20,6 +20,7 @@ from functools import cache
 from pathlib import Path
 from types import TracebackType
 
+from pyrt.core import descriptors
 from pyrt.core._namespaces import ffi, lib
 from pyrt.core.plan import MASK_PATH, Plan
 
@@ -234,6 +235,12 @@ class Slot:
         """Wait for the end and collect it. Returns the exit code, or -n when signal n ended it."""
         return collect(self.pidfd)
 
+    def hang_up(self) -> None:
+        """Close the socket: the program runs, and the init, which has become it, has no more to say."""
+        if self.socket_fd >= 0:
+            os.close(self.socket_fd)
+            self.socket_fd = -1
+
     def close(self) -> None:
         """End what was not started; give the descriptors back. A second call does nothing."""
         if self.pidfd < 0:
@@ -247,9 +254,9 @@ class Slot:
                 self.wait()
             except ChildProcessError:
                 pass  # collected already by a caller's `wait`
-        os.close(self.socket_fd)
+        self.hang_up()
         os.close(self.pidfd)
-        self.pidfd = self.socket_fd = -1
+        self.pidfd = -1
 
 
 def prepare(
@@ -279,9 +286,7 @@ def prepare(
         flags |= lib.PYRT_INIT_HOST_NETWORK
     if show_cgroup:
         flags |= lib.PYRT_INIT_CGROUP2
-    slot = ffi.new("struct pyrt_slot *")
-    _check(lib.pyrt_launch(init_program(), namespaces, flags, cgroup_fd, netns_fd, slot), "clone")
-    return Slot(slot.pid, slot.pidfd, slot.socket)
+    return _launch(namespaces, flags, cgroup_fd, netns_fd)
 
 
 def prepare_lxc() -> Slot:
@@ -289,9 +294,7 @@ def prepare_lxc() -> Slot:
 
     It dies with the thread that prepared it. Raises StepError("clone", ...).
     """
-    slot = ffi.new("struct pyrt_slot *")
-    _check(lib.pyrt_launch(init_program(), NEWNS, lib.PYRT_INIT_BEFORE_LXC, -1, -1, slot), "clone")
-    return Slot(slot.pid, slot.pidfd, slot.socket)
+    return _launch(NEWNS, lib.PYRT_INIT_BEFORE_LXC)
 
 
 def prepare_join(cgroup_fd: int = -1) -> Slot:
@@ -299,8 +302,13 @@ def prepare_join(cgroup_fd: int = -1) -> Slot:
 
     cgroup_fd: the v2 group it is born in. It dies with the thread that prepared it. Raises StepError("clone", ...).
     """
+    return _launch(0, lib.PYRT_INIT_JOIN, cgroup_fd)
+
+
+def _launch(namespaces: int, flags: int, cgroup_fd: int = -1, netns_fd: int = -1) -> Slot:
     slot = ffi.new("struct pyrt_slot *")
-    _check(lib.pyrt_launch(init_program(), 0, lib.PYRT_INIT_JOIN, cgroup_fd, -1, slot), "clone")
+    _check(lib.pyrt_launch(init_program(), namespaces, flags, cgroup_fd, netns_fd, slot), "clone")
+    descriptors.hand_down(slot.pid)
     return Slot(slot.pid, slot.pidfd, slot.socket)
 
 
