@@ -6,7 +6,7 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
-from pyrt.commands.each import each
+from pyrt.commands.each import each, some_at_once
 from pyrt.commands.flags import Flag, Options
 from pyrt.errors import ConflictError, UsageError
 
@@ -57,4 +57,4 @@ async def run(session: Session, runtime: Runtime, options: Options, arguments: l
         if options.signal == signal.SIGKILL:
             await container.ended(run)
 
-    return await each(session, runtime, arguments, kill)
+    return await each(session, runtime, arguments, kill, together=some_at_once)

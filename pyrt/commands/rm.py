@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyrt.commands.each import each
+from pyrt.commands.each import each, some_at_once
 from pyrt.commands.flags import Flag, Options
 
 if TYPE_CHECKING:
@@ -22,4 +22,4 @@ async def run(session: Session, runtime: Runtime, options: Options, arguments: l
     async def remove(container: Container) -> None:
         await runtime.remove(container, force=options.force)
 
-    return await each(session, runtime, arguments, remove)
+    return await each(session, runtime, arguments, remove, together=some_at_once)

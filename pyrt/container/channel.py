@@ -8,6 +8,7 @@ part of one. A message too large for one packet travels in a memfd, which is the
 from __future__ import annotations
 
 import array
+import errno
 import json
 import os
 import socket
@@ -17,6 +18,7 @@ from typing import Any
 from pyrt.engine.spec import fields
 
 PACKET_MAX_BYTES = 64 << 10  # well below the kernel's default socket buffer (net.core.wmem_default, 208 KiB)
+STARVED = "starved"  # a field of what arrived without its descriptors
 FDS_MAX = 250  # of the kernel's 253 (SCM_MAX_FD)
 
 Message = dict[str, Any]
@@ -46,9 +48,12 @@ class Channel:
             os.close(memfd)
 
     def receive(self) -> tuple[Message, list[int]] | None:
-        """Return a message and its descriptors, None at the end. Raises BlockingIOError on a non-blocking socket."""
+        """Return a message and its descriptors, None at the end. Raises BlockingIOError on a non-blocking socket.
+
+        Where this process has no room for the descriptors there are none, and the message has a field STARVED.
+        """
         space = socket.CMSG_SPACE(FDS_MAX * array.array("i").itemsize)
-        data, controls, _, _ = self.socket.recvmsg(PACKET_MAX_BYTES, space, socket.MSG_CMSG_CLOEXEC)
+        data, controls, flags, _ = self.socket.recvmsg(PACKET_MAX_BYTES, space, socket.MSG_CMSG_CLOEXEC)
         received = array.array("i")
         for level, kind, content in controls:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
@@ -56,11 +61,21 @@ class Channel:
         fds = list(received)
         if not data:
             return None
+        starved = flags & socket.MSG_CTRUNC
+        if starved:
+            for fd in fds[data == b"@" :]:
+                os.close(fd)
+            del fds[data == b"@" :]
         if data == b"@":
+            if not fds:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             with open(fds.pop(0), "rb") as file:
                 file.seek(0)
                 data = file.read()
-        return json.loads(data), fds
+        message = json.loads(data)
+        if starved:
+            message[STARVED] = True
+        return message, fds
 
     def close(self) -> None:
         self.socket.close()

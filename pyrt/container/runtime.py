@@ -27,7 +27,7 @@ from pyrt.container.starting import Viewer
 from pyrt.container.state import State
 from pyrt.container.store import ContainerStore
 from pyrt.container.supervision import Supervision
-from pyrt.core import frames
+from pyrt.core import descriptors, frames
 from pyrt.engine import launch
 from pyrt.engine.seccomp import ProgramCache
 from pyrt.errors import ConflictError, NotFoundError, PyrtError
@@ -74,7 +74,12 @@ class Runtime:
         self._watching: asyncio.Future[None] | None = None
         self._departing: set[asyncio.Task[None]] = set()
         self.supervision = Supervision(
-            root, run_dir, cgroup_parent=name, on_event=self._on_event, on_lost=self._on_supervisor_lost
+            root,
+            run_dir,
+            cgroup_parent=name,
+            file_limit=descriptors.handed_down(),
+            on_event=self._on_event,
+            on_lost=self._on_supervisor_lost,
         )
 
     async def open(self) -> None:

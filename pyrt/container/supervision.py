@@ -39,7 +39,8 @@ class SupervisorSilentError(PyrtError):
 class Supervision:
     """A connection to the one supervisor of a root. Belongs to the daemon's event loop.
 
-    on_event(message) is called for what it says unasked, on_lost() when it has ended.
+    `file_limit` is how many descriptors a container's program may have open. on_event(message) is called for what the
+    supervisor says unasked, on_lost() when it has ended.
     """
 
     def __init__(
@@ -48,12 +49,14 @@ class Supervision:
         run_dir: Path,
         *,
         cgroup_parent: str,
+        file_limit: int,
         on_event: Callable[[Message], None],
         on_lost: Callable[[], None],
     ) -> None:
         self._root = root
         self._run_dir = run_dir
         self._cgroup_parent = cgroup_parent
+        self._file_limit = file_limit
         self._on_event = on_event
         self._on_lost = on_lost
         self._channel: Channel | None = None
@@ -104,6 +107,7 @@ class Supervision:
                         self._root,
                         str(listener.fileno()),
                         self._cgroup_parent,
+                        str(self._file_limit),
                     ],
                     stdin=subprocess.DEVNULL,
                     stdout=log_fd,

@@ -21,14 +21,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pyrt.container.channel import Channel, Message
+from pyrt.container import room
+from pyrt.container.channel import STARVED, Channel, Message
 from pyrt.container.execution import Executions
 from pyrt.container.loop import READ, Loop
 from pyrt.container.process import ExitRecord, Process
 from pyrt.container.recorder import Recorder
 from pyrt.container.running import RunningContainer
 from pyrt.container.worker import Worker
-from pyrt.core import broadcast
+from pyrt.core import broadcast, descriptors
 from pyrt.engine.cgroups import Cgroup, Layout
 from pyrt.engine.launch import Engine, Launch, engine_name
 from pyrt.engine.lxc import LxcEngine
@@ -52,10 +53,11 @@ class Supervisor:
         self._remover = Worker(self._loop, "remover")
         self._broadcaster = broadcast.Broadcaster()
         self._layout = Layout.detect(cgroup_parent)
-        pool = SlotPool(self._layout, later=self._loop.call_later)
+        self._starting: dict[str, Launch] = {}
+        self._containers: dict[str, RunningContainer] = {}
+        pool = SlotPool(self._layout, room=lambda: room.for_slots(self._count()), later=self._loop.call_later)
         engines: tuple[Engine, ...] = (NativeEngine(self._layout, pool=pool), LxcEngine(self._layout))
         self._engines = {engine.name: engine for engine in engines}
-        self._containers: dict[str, RunningContainer] = {}
         self._by_log: dict[broadcast.Log, RunningContainer] = {}
         self._executions = Executions(
             self._loop,
@@ -65,7 +67,6 @@ class Supervisor:
             refuse=self._refuse,
             on_closed=self._check_end_soon,
         )
-        self._starting: dict[str, Launch] = {}
         self._leaving: dict[str, RunningContainer] = {}  # they have ended, and their groups are not gone yet
         self._ending = False
         self._daemon: Channel | None = None
@@ -195,6 +196,8 @@ class Supervisor:
 
     def _perform(self, operation: Callable[[Message, list[int]], Any] | None, request: Message, fds: list[int]) -> None:
         try:
+            if request.pop(STARVED, False):
+                raise room.shortage()
             if operation is None:
                 raise PyrtError(f"the supervisor knows no {request['op']!r}: is it of another version?")
             reply = operation(request, fds)
@@ -214,6 +217,9 @@ class Supervisor:
         if isinstance(error, StartError):
             reply.update(step=error.step, errno=error.errno, text=error.text)
         self._say(reply)
+
+    def _count(self) -> int:
+        return len(self._starting) + len(self._containers)
 
     def _get(self, request: Message) -> RunningContainer:
         container = self._containers.get(request["id"])
@@ -251,11 +257,13 @@ class Supervisor:
 
     def _follow(self, request: Message, fds: list[int]) -> Message:
         container = self._get(request)
+        room.check_guest()
         container.show_log(socket.socket(fileno=fds.pop(0)), follow=request["to_the_end"], raw=request["raw"])
         return {}
 
     def _attach(self, request: Message, fds: list[int]) -> Message:
         container = self._get(request)
+        room.check_guest()
         container.attach_guest(
             socket.socket(fileno=fds.pop(0)),
             stdin=request["stdin"],
@@ -270,6 +278,7 @@ class Supervisor:
         container = self._get(request)
         if container.freezer.paused:
             raise PyrtError("the container is paused: unpause it first")
+        room.check_guest()
         self._executions.begin(request, container, fds)
 
     def _pause(self, request: Message, fds: list[int]) -> None:
@@ -309,6 +318,7 @@ class Supervisor:
             raise ConflictError("the container is running already")
         if self._ending:
             raise PyrtError("the supervisor is ending")
+        room.check_start(self._count())
         log = self._open_log(spec.id, request)
         try:
             launch = self._engines[engine_name(spec.engine)].begin(spec)
@@ -358,6 +368,7 @@ class Supervisor:
             self._remover.do(launch.abort, lambda: self._on_aborted(request, refusal))
             return
         self._loop.unwatch(launch.fileno())
+        launch.hang_up()
         del self._starting[spec.id]
         container = RunningContainer(
             self._loop,
@@ -431,11 +442,12 @@ class Supervisor:
 
 
 def main(argv: list[str]) -> int:
-    """python -m pyrt.container.supervisor ROOT LISTENER_FD CGROUP_PARENT"""
-    root, listener_fd, cgroup_parent = argv
+    """python -m pyrt.container.supervisor ROOT LISTENER_FD CGROUP_PARENT FILE_LIMIT"""
+    root, listener_fd, cgroup_parent, file_limit = argv
     logging.basicConfig(level=logging.INFO, format="%(asctime)s supervisor %(levelname)s %(message)s")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the client
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    descriptors.raise_limit(int(file_limit))
     listener = socket.socket(fileno=int(listener_fd))
     supervisor = Supervisor(Path(root), listener, cgroup_parent=cgroup_parent)
     signal.signal(signal.SIGTERM, lambda number, frame: supervisor.end())

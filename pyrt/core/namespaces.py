@@ -20,6 +20,7 @@ from functools import cache
 from pathlib import Path
 from types import TracebackType
 
+from pyrt.core import descriptors
 from pyrt.core._namespaces import ffi, lib
 from pyrt.core.plan import MASK_PATH, Plan
 
@@ -234,6 +235,12 @@ class Slot:
         """Wait for the end and collect it. Returns the exit code, or -n when signal n ended it."""
         return collect(self.pidfd)
 
+    def hang_up(self) -> None:
+        """Close the socket: the program runs, and the init, which has become it, has no more to say."""
+        if self.socket_fd >= 0:
+            os.close(self.socket_fd)
+            self.socket_fd = -1
+
     def close(self) -> None:
         """End what was not started; give the descriptors back. A second call does nothing."""
         if self.pidfd < 0:
@@ -247,9 +254,9 @@ class Slot:
                 self.wait()
             except ChildProcessError:
                 pass  # collected already by a caller's `wait`
-        os.close(self.socket_fd)
+        self.hang_up()
         os.close(self.pidfd)
-        self.pidfd = self.socket_fd = -1
+        self.pidfd = -1
 
 
 def prepare(
@@ -284,16 +291,6 @@ def prepare(
     return _launch(namespaces, flags, cgroup_fd, netns_fd, groups)
 
 
-def _launch(
-    namespaces: int, flags: int, cgroup_fd: int = -1, netns_fd: int = -1, groups: Sequence[str] = ()
-) -> Slot:
-    slot = ffi.new("struct pyrt_slot *")
-    paths = [ffi.new("char[]", os.fsencode(path)) for path in groups]
-    files = ffi.new("char *[]", [*paths, ffi.NULL])
-    _check(lib.pyrt_launch(init_program(), namespaces, flags, cgroup_fd, netns_fd, files, slot), "clone")
-    return Slot(slot.pid, slot.pidfd, slot.socket)
-
-
 def prepare_lxc() -> Slot:
     """Clone a process into a mount namespace of its own and no other: its plan makes lxc-start of it (csrc/init/lxc.c).
 
@@ -308,6 +305,17 @@ def prepare_join(cgroup_fd: int = -1) -> Slot:
     cgroup_fd: the v2 group it is born in. It dies with the thread that prepared it. Raises StepError("clone", ...).
     """
     return _launch(0, lib.PYRT_INIT_JOIN, cgroup_fd)
+
+
+def _launch(
+    namespaces: int, flags: int, cgroup_fd: int = -1, netns_fd: int = -1, groups: Sequence[str] = ()
+) -> Slot:
+    slot = ffi.new("struct pyrt_slot *")
+    paths = [ffi.new("char[]", os.fsencode(path)) for path in groups]
+    files = ffi.new("char *[]", [*paths, ffi.NULL])
+    _check(lib.pyrt_launch(init_program(), namespaces, flags, cgroup_fd, netns_fd, files, slot), "clone")
+    descriptors.hand_down(slot.pid)
+    return Slot(slot.pid, slot.pidfd, slot.socket)
 
 
 def adopt_orphans() -> None:

@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
-from pyrt.core import frames
+from pyrt.core import descriptors, frames
 from pyrt.daemon import frame_session, rcli
 from pyrt.daemon.address import TcpAddress, UnixAddress, is_loopback, resolve
 from pyrt.daemon.relay import terminate_tls
@@ -129,12 +129,7 @@ def bind_tcp(address: TcpAddress, *, tls: bool) -> list[socket.socket]:
 
 def connection_limit() -> int:
     """Return how many connections may be open at once, so that descriptors never run out."""
-    import resource
-
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return MAX_CONNECTIONS
-    return max(16, min(MAX_CONNECTIONS, (soft - _RESERVED_FDS) // 2))
+    return max(16, min(MAX_CONNECTIONS, (descriptors.limit() - _RESERVED_FDS) // 2))
 
 
 class Listener:

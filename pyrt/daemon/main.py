@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from pyrt.commands.flags import Flag, parse
+from pyrt.core import descriptors
 from pyrt.daemon.address import TcpAddress, Tls, UnixAddress, parse_address, tls_of
 from pyrt.daemon.dispatch import FAILED, dispatch
 from pyrt.daemon.listener import Listener, bind_tcp, bind_unix
@@ -294,6 +295,7 @@ def main(words: Sequence[str], *, factory: RuntimeFactory = make_runtime) -> int
             )
             logging.getLogger("asyncio").setLevel(logging.WARNING)
             start_lock = _own(options, held)
+            descriptors.raise_limit()
             asyncio.run(_serve(options, factory, on_ready=lambda: _announce(options), start_lock=start_lock))
         except PyrtError as error:
             print(f"Error: {error}", file=sys.stderr)

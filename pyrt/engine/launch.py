@@ -50,6 +50,9 @@ class Launch(Protocol):
         """Take in the reports that have arrived. True: the program runs. Raises StartError; what then is left to do is
         `abort`."""
 
+    def hang_up(self) -> None:
+        """Close what the start was watched by: the program runs. `fileno` has no meaning any more."""
+
     def take_fd(self, name: str) -> int:
         """Hand one of the descriptors to the caller, who closes it from now on."""
 

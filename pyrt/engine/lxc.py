@@ -101,6 +101,10 @@ class LxcLaunch(NativeLaunch):
         errors = _ERROR.findall(Path(self._spec.directory, LOG_FILE).read_text("utf-8", "backslashreplace"))
         return StepError("lxc", 0, f"lxc-start: {errors[0]}") if errors else super()._silence()
 
+    def hang_up(self) -> None:
+        super().hang_up()
+        self._monitor.hang_up()
+
     def signal(self, number: int) -> None:
         if self.slot.pidfd < 0:  # a start that nobody waits for any more, in lxc-start's hands
             self._monitor.signal(number)
@@ -151,9 +155,8 @@ class LxcLaunch(NativeLaunch):
                 os.waitid(os.P_PID, pid, os.WEXITED)
         if self.slot.pidfd >= 0:
             self.slot.close()
-        elif self.slot.socket_fd >= 0:
-            os.close(self.slot.socket_fd)
-            self.slot.socket_fd = -1
+        else:
+            self.slot.hang_up()
 
 
 class LxcEngine:

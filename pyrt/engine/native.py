@@ -79,6 +79,9 @@ class NativeLaunch(Launch):
         """Why the init has ended without a word."""
         return StepError("init", 0, "the container's init died before it could start the program")
 
+    def hang_up(self) -> None:
+        self.slot.hang_up()
+
     def take_fd(self, name: str) -> int:
         fd = int(getattr(self, name))
         setattr(self, name, -1)

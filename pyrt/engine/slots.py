@@ -175,8 +175,9 @@ class SlotPool:
     """Keeps slots parked ahead of demand. `take` and `close` belong to one thread; the pool has another of its own.
 
     `most` bounds the slots of one kind. Demand is what was taken: a kind starts with a few, has twice as many each time
-    it ran out, and half as many after each QUIET_S without a start. `later(seconds, call)` is a timer of the thread
-    that takes: the pool's own thread is not even woken while a start that took a slot is on its way.
+    it ran out, and half as many after each QUIET_S without a start. None is made while `room` says that there is none.
+    `later(seconds, call)` is a timer of the thread that takes: the pool's own is not even woken while a start that took
+    a slot is on its way.
     """
 
     def __init__(
@@ -184,11 +185,13 @@ class SlotPool:
         layout: Layout,
         *,
         most: int = MOST,
+        room: Callable[[], bool] = lambda: True,
         make: Callable[..., Parked] = park,
         later: Callable[[float, Callable[[], None]], object] | None = None,
     ) -> None:
         self._layout = layout
         self._most = most
+        self._room = room
         self._make = make
         self._later = later
         self._waking = False
@@ -218,9 +221,6 @@ class SlotPool:
                 self._not_before = shelf.taken_at + BREATH_S if shelf.parked else 0.0
             if not shelf.parked:
                 shelf.wanted = min(self._most, max(FEW, 2 * shelf.wanted))
-            for other, theirs in self._shelves.items():  # the bridge is another one now: nothing fits these any more
-                if other.network == kind.network and other.bridge_index != kind.bridge_index:
-                    theirs.wanted = 0
             if parked is None or self._later is None:
                 self._changed.notify()
             elif not self._waking:
@@ -276,11 +276,14 @@ class SlotPool:
         for kind, shelf in list(self._shelves.items()):
             shelf.age(now)
             wanted = 0 if self._closed else shelf.wanted
-            surplus += [parked for parked in shelf.parked if not parked.usable()]
-            shelf.parked = [parked for parked in shelf.parked if parked not in surplus]
+            useless = [parked for parked in shelf.parked if not parked.usable()]
+            if useless and len(useless) == len(shelf.parked):  # the bridge is another one now: nothing fits any more
+                wanted = shelf.wanted = 0
+            surplus += useless
+            shelf.parked = [parked for parked in shelf.parked if parked not in useless]
             while len(shelf.parked) > wanted:
                 surplus.append(shelf.parked.pop())
-            if len(shelf.parked) < wanted and (wanting is None or not shelf.parked):
+            if len(shelf.parked) < wanted and (wanting is None or not shelf.parked) and self._room():
                 wanting = kind
             if wanted == 0 and not shelf.parked:
                 del self._shelves[kind]
@@ -289,7 +292,7 @@ class SlotPool:
     def _rest(self) -> float | None:
         """How long there is nothing to do, in seconds; None: until something is taken."""
         if any(len(shelf.parked) < shelf.wanted for shelf in self._shelves.values()):
-            return max(0.0001, self._not_before - time.monotonic())
+            return max(0.0001, self._not_before - time.monotonic()) if self._room() else PAUSE_S
         return QUIET_S / 2 if self._shelves else None
 
     def _park(self, kind: Kind) -> None:
@@ -300,7 +303,8 @@ class SlotPool:
             with self._changed:
                 self._failing = True
                 self._not_before = time.monotonic() + PAUSE_S
-                self._shelves.pop(kind, None)
+                if (shelf := self._shelves.get(kind)) is not None:
+                    shelf.wanted = len(shelf.parked)
             return
         with self._changed:
             self._failing = False

@@ -20,7 +20,7 @@ from pyrt.network.addresses import usable_range
 
 DEFAULT_NAME = "pyrt0"
 DEFAULT_MTU = 1500
-# A Linux bridge takes 1,023 ports; a /22 has 1,021 addresses for containers, so each bridge gets one of its pool's.
+# A /22 has 1,021 addresses for containers, more than a Linux bridge has use for: each bridge gets one of its pool's.
 POOLS = tuple(
     IPv4Network(text)
     for text in (*(f"172.{n}.0.0/16" for n in range(30, 19, -1)), *(f"10.{n}.0.0/16" for n in range(213, 221)))

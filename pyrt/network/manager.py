@@ -2,7 +2,7 @@
 """NetworkManager: an address and ports for each container of one pyrt instance.
 
 It keeps no state of its own that could disagree with the containers: what it remembers of live ones is a cache, filled
-by sync() when a daemon starts. One bridge carries 1,021 containers; from the next one on a second bridge with its own
+by sync() when a daemon starts. One bridge carries 480 containers; from the next one on a second bridge with its own
 subnet is made beside it, and so on, unless the bridge's address was given.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
@@ -23,7 +23,9 @@ from pyrt.network.bridge import Bridge
 from pyrt.network.nftables import NftError, Ruleset, Target
 from pyrt.network.ports import PortSpec
 
-MOST_PORTS = 1023  # of one Linux bridge (BR_PORT_BITS)
+# A Linux bridge has 1,023 ports, but a broadcast, with which every container finds its gateway, is a packet for each of
+# them at once, and the kernel drops what is more than net.core.netdev_max_backlog, 1,000: the oldest ports' ones.
+MOST_CONTAINERS = 480  # of one bridge, and as many packets again find room
 MOST_BRIDGES = 16
 MANY_CONTAINERS = 256  # from here on the kernel's default neighbour limits come into sight
 
@@ -51,8 +53,9 @@ class NetworkManager:
         self._segments: list[_Segment] = []
         self._live: dict[str, Allocation] = {}
         self._links: dict[str, str] = {}  # the host's sides of their veths
-        self._taken: dict[str, IPv4Address] = {}  # the addresses of those, and how many each bridge has
+        self._taken: Counter[int] = Counter()  # the addresses of the live ones, and how many each bridge has
         self._load: Counter[str] = Counter()
+        self._roomy = False  # the kernel's neighbour table has room for thousands
         self._published: set[str] = set()
         self._mtu = bridges.DEFAULT_MTU
         self._lock = threading.RLock()
@@ -122,10 +125,13 @@ class NetworkManager:
             if self._segments and not self._has_bridges():
                 self._rebuild()
             self.prepare()
-            taken = set(self._taken.values())
-            taken.update(IPv4Address(address) for address in in_use if address not in self._taken)
-            if len(taken) >= MANY_CONTAINERS and bridges.raise_neighbour_limits():
-                self.notices.append("raised net.ipv4.neigh.default.gc_thresh*: so many containers need it")
+            taken: Container[int] = self._taken
+            if in_use:
+                taken = self._taken.keys() | {int(IPv4Address(address)) for address in in_use}
+            if not self._roomy and len(self._live) + len(in_use) >= MANY_CONTAINERS:
+                self._roomy = True
+                if bridges.raise_neighbour_limits():
+                    self.notices.append("raised net.ipv4.neigh.default.gc_thresh*: so many containers need it")
             segment, address = self._free_address(taken)
             mappings, sockets = ports.reserve(specs)
             allocation = Allocation(
@@ -264,18 +270,21 @@ class NetworkManager:
 
     def _remember(self, container_id: str, allocation: Allocation) -> None:
         self._live[container_id] = allocation
-        self._taken[allocation.address] = IPv4Address(allocation.address)
+        self._taken[_number(allocation)] += 1
         self._load[allocation.bridge] += 1
 
     def _forget(self, container_id: str) -> None:
         allocation = self._live.pop(container_id, None)
         if allocation is not None:
-            self._taken.pop(allocation.address, None)
+            number = _number(allocation)
+            self._taken[number] -= 1
+            if self._taken[number] <= 0:
+                del self._taken[number]
             self._load[allocation.bridge] -= 1
 
-    def _free_address(self, taken: set[IPv4Address]) -> tuple[_Segment, IPv4Address]:
+    def _free_address(self, taken: Container[int]) -> tuple[_Segment, IPv4Address]:
         for segment in self._segments:
-            if self._load[segment.bridge.name] >= min(MOST_PORTS, segment.allocator.capacity):
+            if self._load[segment.bridge.name] >= min(MOST_CONTAINERS, segment.allocator.capacity):
                 continue
             try:
                 return segment, segment.allocator.allocate(taken)
@@ -284,8 +293,12 @@ class NetworkManager:
         first = self._segments[0].allocator
         if self._grow():
             return self._free_address(taken)
-        if first.capacity > MOST_PORTS:
-            raise NetworkError(f"bridge {self.bridge_name} is full: a Linux bridge carries {MOST_PORTS} containers")
+        if first.capacity > MOST_CONTAINERS:
+            raise NetworkError(
+                f"{len(self._segments)} bridges are full, with {MOST_CONTAINERS} containers each: stop a container"
+                if len(self._segments) > 1
+                else f"bridge {self.bridge_name} is full: it carries {MOST_CONTAINERS} containers"
+            )
         first.allocate(taken)
         raise NetworkError(f"no free address on bridge {self.bridge_name}: stop a container")
 
@@ -295,12 +308,14 @@ class NetworkManager:
         if self._address or first.network.prefixlen != bridges.BRIDGE_PREFIX or len(self._segments) >= MOST_BRIDGES:
             return False
         used = [segment.allocator.network for segment in self._segments]
+        names = {segment.bridge.name for segment in self._segments}
+        name = next(name for name in map(self._segment_name, range(1, MOST_BRIDGES)) if name not in names)
         pool = first.network.supernet(new_prefix=bridges.POOL_PREFIX)
         for network in pool.subnets(new_prefix=bridges.BRIDGE_PREFIX):
             if network in used or bridges.conflicts(network):
                 continue
             address = IPv4Interface((int(network.network_address) + 1, network.prefixlen))
-            bridge = bridges.ensure_bridge(self._segment_name(len(used)), address=address, mtu=self._mtu)
+            bridge = bridges.ensure_bridge(name, address=address, mtu=self._mtu)
             self._segments.append(_Segment(bridge, IPAllocator(bridge.address)))
             try:
                 self._ruleset.replace(self._subnets(), self._redirections())
@@ -329,3 +344,7 @@ class NetworkManager:
 
 def _targets(allocations: Iterable[Allocation]) -> list[Target]:
     return [(allocation.address, mapping) for allocation in allocations for mapping in allocation.mappings]
+
+
+def _number(allocation: Allocation) -> int:
+    return int(IPv4Address(allocation.address))

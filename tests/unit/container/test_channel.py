@@ -6,13 +6,14 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import resource
 import socket
 import threading
 from collections.abc import Iterator
 
 import pytest
 
-from pyrt.container.channel import PACKET_MAX_BYTES, Channel, Message
+from pyrt.container.channel import PACKET_MAX_BYTES, STARVED, Channel, Message
 
 
 @pytest.fixture
@@ -101,3 +102,19 @@ def test_a_reader_that_waits(ends: tuple[Channel, Channel]) -> None:
     thread.start()
     assert receive(ends[1]) == ({"late": True}, [])
     thread.join()
+
+
+def test_descriptors_that_there_is_no_room_for(ends: tuple[Channel, Channel]) -> None:
+    """The message arrives and says so, and none of them is left open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = open_fds()
+    ends[0].send({"seq": 1}, [0] * 20)
+    used = set(map(int, os.listdir("/proc/self/fd")))
+    third_free = [number for number in range(1000) if number not in used][2]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (third_free, hard))
+    try:
+        message, fds = receive(ends[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert message == {"seq": 1, STARVED: True} and fds == []
+    assert open_fds() == before

@@ -16,6 +16,7 @@ from pyrt.errors import PyrtError
 from tests.processes import wait_until
 
 BRIDGE = Kind("bridge", 7, 1500)
+ANOTHER = Kind("bridge", 8, 1500)
 
 
 class Fake:
@@ -117,11 +118,56 @@ def test_a_dead_slot_is_not_handed_out(pool: SlotPool, factory: Factory) -> None
     wait_until(lambda: factory.made[0].closed)
 
 
-def test_another_bridge_retires_the_slots_of_the_old_one(pool: SlotPool, factory: Factory) -> None:
+def test_a_bridge_that_has_gone_takes_its_slots_along(pool: SlotPool, factory: Factory) -> None:
     pool.take(BRIDGE)
     wait_until(lambda: pool.parked >= FEW)
-    pool.take(Kind("bridge", 8, 1500))
+    for fake in factory.made:
+        fake.dead = True
+    pool.take(ANOTHER)
     wait_until(lambda: all(fake.closed for fake in factory.made if fake.kind == BRIDGE))
+    filled(pool, 2 * FEW)
+    assert all(fake.kind == ANOTHER for fake in factory.made if not fake.closed)
+
+
+def test_two_bridges_have_their_slots_side_by_side(pool: SlotPool, factory: Factory) -> None:
+    """With more containers than one bridge carries, starts go to whichever has room."""
+    for kind in (BRIDGE, ANOTHER):
+        pool.take(kind)
+    filled(pool, 4 * FEW)
+    for _ in range(3):
+        for kind in (BRIDGE, ANOTHER):
+            assert pool.take(kind) is not None
+            filled(pool, 4 * FEW)
+    assert not any(fake.closed for fake in factory.made)
+
+
+def test_without_room_there_are_no_more(factory: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots, "PAUSE_S", 0.05)
+    crowded = threading.Event()
+    pool = SlotPool(None, room=lambda: not crowded.is_set(), make=factory)  # type: ignore[arg-type]
+    pool.take(BRIDGE)
+    filled(pool, 2 * FEW)
+    crowded.set()
+    for _ in range(2 * FEW):
+        assert pool.take(BRIDGE) is not None, "those there are go on being used"
+    assert pool.take(BRIDGE) is None and len(factory.made) == 2 * FEW
+    crowded.clear()
+    wait_until(lambda: pool.parked >= FEW)
+    pool.close()
+
+
+def test_a_failure_to_park_costs_no_slot_there_is(
+    pool: SlotPool, factory: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slots, "PAUSE_S", 0.05)
+    for _ in range(3):
+        pool.take(BRIDGE)
+    wait_until(lambda: pool.parked > FEW)
+    factory.broken = True
+    attempts, parked = factory.attempts, pool.parked
+    assert pool.take(BRIDGE) is not None
+    wait_until(lambda: factory.attempts > attempts)
+    assert pool.parked == parked - 1 and not any(fake.closed for fake in factory.made)
 
 
 def test_a_failure_to_park_is_tried_again_only_after_a_pause(
