@@ -10,6 +10,7 @@ of it. With no container and no daemon it ends by itself.
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -79,6 +80,7 @@ class Supervisor:
         self._loop.watch(self._broadcaster.fileno(), READ, self._on_broadcaster)
         self._loop.call_later(LONELY_S, self._check_end)
         self._sweep()
+        gc.freeze()  # modules and tables stay: a collection in the middle of a start need not look through them
         self._loop.run()
         self._broadcaster.close()
         for engine in self._engines.values():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -146,6 +147,7 @@ class LazyRuntime:
         """Adopt what an earlier daemon left before anybody asks."""
         try:
             await self.get()
+            gc.freeze()  # what there is now stays: a collection in the middle of a start need not look through it
         except PyrtError as error:
             log.error("the runtime did not start: %s", error)
         except Exception:
