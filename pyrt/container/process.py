@@ -153,7 +153,10 @@ class Process(ABC):
             attachment.reader_id = reader_id = self.log.add_reader(sock.fileno(), raw=raw, last=last, **reader)
             self._attachments.append(attachment)
             if settle_s is not None and self._record is None:
-                self._timers.append(self._loop.call_later(settle_s, lambda: self.log.settle_reader(reader_id)))
+                self._timers.append(self._loop.call_later(settle_s, lambda: self._settle(reader_id)))
+
+    def _settle(self, reader_id: int) -> None:
+        self.log.settle_reader(reader_id)
 
     def _feed(self, *, owner: bool) -> Feed | None:
         if self._stdin is None or not self._wants_stdin or not self._stdin.open:

@@ -226,7 +226,7 @@ def test_a_log_that_is_not_kept(pyrt: Pyrt) -> None:
     assert pyrt.ok("start", "-a", "unkept", timeout=60).out == bytes(size)
 
     live = pyrt.detached("--log-driver", "none", "-i", "bb", "cat")
-    attached = pyrt.start("attach", "-i", live, stdin=subprocess.PIPE)
+    attached = pyrt.start("attach", live, stdin=subprocess.PIPE)
     assert attached.stdin is not None and attached.stdout is not None
     attached.stdin.write(b"there and back\n")
     attached.stdin.flush()
