@@ -71,7 +71,8 @@ struct pyrt_reader_options {
     bool guaranteed;  /* the streams wait rather than drop what it has not read */
     bool raw;         /* payloads only, without headers, notices and trailer */
     bool follow;      /* false: done at what is the end of the log now, without the channel's trailer */
-    uint64_t until;   /* done there at the latest, a frame boundary; UINT64_MAX: no such place */
+    bool bounded;     /* done at `until` at the latest, a frame boundary */
+    uint64_t until;
     uint64_t starts[4]; /* by type of frame: what of it stands before this offset is left out */
     int style;        /* enum pyrt_style: lines with their times, or as JSON */
     const void *last; /* copied: this reader's last bytes, in place of the channel's trailer; NULL: the trailer */

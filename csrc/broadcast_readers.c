@@ -135,7 +135,7 @@ int64_t pyrt_channel_add_reader(struct pyrt_channel *channel, int fd, const stru
     if (ret == 0) {
         reader->id = broadcaster->next_reader++;
         reader->until = options->follow ? UINT64_MAX : channel->log.end;
-        if (reader->until > options->until)
+        if (options->bounded && reader->until > options->until)
             reader->until = options->until;
         reader->next = channel->readers;
         channel->readers = reader;

@@ -46,6 +46,7 @@ cdef extern from "broadcast.h" nogil:
         bint guaranteed
         bint raw
         bint follow
+        bint bounded
         uint64_t until
         uint64_t starts[4]
         int style
@@ -322,7 +323,8 @@ cdef class Log:
         places = [*starts, 0, 0, 0, 0]
         for kind in range(4):
             options.starts[kind] = places[kind]
-        options.until = 2**64 - 1 if until is None else until
+        options.bounded = until is not None
+        options.until = 0 if until is None else until
         options.guaranteed, options.raw, options.follow, options.style = guaranteed, raw, follow, style
         options.last, options.last_size = NULL, 0
         if last is not None:
