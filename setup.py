@@ -21,10 +21,8 @@ if os.environ.get("PYRT_WERROR"):
 if os.environ.get("PYRT_SANITIZE"):  # an ASan + UBSan build; its runtime cannot be linked statically
     SANITIZE = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-fno-sanitize-recover=undefined"]
     CFLAGS, LDFLAGS, STATIC = [*CFLAGS, *SANITIZE], SANITIZE, []
-BROADCAST = [
-    f"csrc/{name}.c"
-    for name in ("broadcast", "broadcast_readers", "broadcast_send", "broadcast_streams", "log", "log_scan")
-]
+LOG = ["csrc/frames.c", *sorted(str(path) for path in Path("csrc").glob("log*.c"))]
+BROADCAST = sorted(str(path) for path in Path("csrc").glob("broadcast*.c"))
 TAR = [
     str(path)
     for path in sorted(Path("csrc").glob("*tar/*.c"))
@@ -114,7 +112,8 @@ setup(
         *cythonize(
             [
                 cython("pyrt.core.frames", "csrc/frames.c"),
-                cython("pyrt.core.broadcast", *BROADCAST, "csrc/frames.c"),
+                cython("pyrt.core.broadcast", *BROADCAST, *LOG),
+                cython("pyrt.core.lines", *LOG),
             ],
             build_dir="build/cython",
             compiler_directives={"language_level": 3, "auto_pickle": False, "autotestdict": False},

@@ -268,6 +268,8 @@ static void close_channel(struct pyrt_channel *channel)
     pyrt_log_close(&channel->log);
     free(channel->trailer);
     channel->trailer = NULL;
+    free(channel->path);
+    channel->path = NULL;
     struct pyrt_channel **place = &channel->broadcaster->channels;
     while (*place != channel)
         place = &(*place)->next;
@@ -320,6 +322,28 @@ int pyrt_broadcaster_event_fd(const struct pyrt_broadcaster *broadcaster)
     return broadcaster->event_fd;
 }
 
+/* `channel` has its log, and goes when it cannot be had. */
+static int enlist(struct pyrt_broadcaster *broadcaster, struct pyrt_channel *channel)
+{
+    channel->broadcaster = broadcaster;
+    channel->drained = (struct event){.kind = PYRT_DRAINED, .channel = channel};
+    channel->failed = (struct event){.kind = PYRT_WRITE_FAILED, .channel = channel};
+    pyrt_enter(broadcaster);
+    bool stopping = broadcaster->stopping;
+    if (!stopping) {
+        channel->id = broadcaster->next_channel++;
+        channel->next = broadcaster->channels;
+        broadcaster->channels = channel;
+    }
+    pyrt_leave(broadcaster);
+    if (!stopping)
+        return 0;
+    pyrt_log_close(&channel->log);
+    free(channel->path);
+    free(channel);
+    return -EBADF;
+}
+
 int pyrt_channel_open(struct pyrt_broadcaster *broadcaster, int dirfd, uint64_t max_size_bytes, unsigned max_files,
                       struct pyrt_channel **opened)
 {
@@ -327,26 +351,48 @@ int pyrt_channel_open(struct pyrt_broadcaster *broadcaster, int dirfd, uint64_t 
     if (!channel)
         return -ENOMEM;
     int ret = pyrt_log_open(&channel->log, dirfd, max_size_bytes, max_files); /* may take a while, and nobody waits */
+    if (ret < 0)
+        free(channel);
+    else
+        ret = enlist(broadcaster, channel);
+    if (ret == 0)
+        *opened = channel;
+    return ret;
+}
+
+int pyrt_channel_open_memory(struct pyrt_broadcaster *broadcaster, uint64_t max_size_bytes, unsigned max_files,
+                             struct pyrt_channel **opened)
+{
+    struct pyrt_channel *channel = calloc(1, sizeof *channel);
+    if (!channel)
+        return -ENOMEM;
+    int ret = pyrt_log_open_memory(&channel->log, max_size_bytes, max_files);
+    if (ret < 0)
+        free(channel);
+    else
+        ret = enlist(broadcaster, channel);
+    if (ret == 0)
+        *opened = channel;
+    return ret;
+}
+
+int pyrt_channel_open_view(struct pyrt_broadcaster *broadcaster, int dirfd, const char *path, struct pyrt_channel **opened)
+{
+    struct pyrt_channel *channel = calloc(1, sizeof *channel);
+    if (!channel)
+        return -ENOMEM;
+    channel->path = strdup(path);
+    channel->finished = true; /* no stream can be added, and a reader that follows is at the end of it at the end */
+    int ret = channel->path ? pyrt_log_open_view(&channel->log, dirfd) : -ENOMEM;
     if (ret < 0) {
+        free(channel->path);
         free(channel);
-        return ret;
+    } else {
+        ret = enlist(broadcaster, channel);
     }
-    channel->broadcaster = broadcaster;
-    channel->drained = (struct event){.kind = PYRT_DRAINED, .channel = channel};
-    channel->failed = (struct event){.kind = PYRT_WRITE_FAILED, .channel = channel};
-    pyrt_enter(broadcaster);
-    if (broadcaster->stopping) {
-        pyrt_leave(broadcaster);
-        pyrt_log_close(&channel->log);
-        free(channel);
-        return -EBADF;
-    }
-    channel->id = broadcaster->next_channel++;
-    channel->next = broadcaster->channels;
-    broadcaster->channels = channel;
-    pyrt_leave(broadcaster);
-    *opened = channel;
-    return 0;
+    if (ret == 0)
+        *opened = channel;
+    return ret;
 }
 
 uint64_t pyrt_channel_id(const struct pyrt_channel *channel)

@@ -42,6 +42,16 @@ size_t pyrt_broadcaster_events(struct pyrt_broadcaster *broadcaster, struct pyrt
 
 int pyrt_channel_open(struct pyrt_broadcaster *broadcaster, int dirfd, uint64_t max_size_bytes, unsigned max_files,
                       struct pyrt_channel **channel);
+
+/* The same with a log in memory, of which nothing is left when it is closed. */
+int pyrt_channel_open_memory(struct pyrt_broadcaster *broadcaster, uint64_t max_size_bytes, unsigned max_files,
+                             struct pyrt_channel **channel);
+
+/*
+ * A log that nobody writes, as it is: nothing is repaired, and no stream can be added. What stands in front of damage
+ * is sent, then an ERROR that names it, with `path`, and an EXIT of 125 in place of a reader's last bytes.
+ */
+int pyrt_channel_open_view(struct pyrt_broadcaster *broadcaster, int dirfd, const char *path, struct pyrt_channel **channel);
 uint64_t pyrt_channel_id(const struct pyrt_channel *channel);
 void pyrt_channel_close(struct pyrt_channel *channel); /* drops streams and readers without events; keeps the files */
 void pyrt_channel_free(struct pyrt_channel *channel);
@@ -61,6 +71,10 @@ struct pyrt_reader_options {
     bool guaranteed;  /* the streams wait rather than drop what it has not read */
     bool raw;         /* payloads only, without headers, notices and trailer */
     bool follow;      /* false: done at what is the end of the log now, without the channel's trailer */
+    bool bounded;     /* done at `until` at the latest, a frame boundary */
+    uint64_t until;
+    uint64_t starts[4]; /* by type of frame: what of it stands before this offset is left out */
+    int style;        /* enum pyrt_style: lines with their times, or as JSON */
     const void *last; /* copied: this reader's last bytes, in place of the channel's trailer; NULL: the trailer */
     size_t last_size;
 };
@@ -71,6 +85,9 @@ int pyrt_channel_remove_reader(struct pyrt_channel *channel, int64_t id); /* -EN
 
 /* Sends the rest of the frame the reader is in, then `last`; then it is done. -EALREADY: it is at its end anyway. */
 int pyrt_channel_end_reader(struct pyrt_channel *channel, int64_t id, const void *last, size_t size);
+
+/* Lets a reader that follows do so no more: it is done at what is the end now. -ENOENT: it has left by itself. */
+int pyrt_channel_settle_reader(struct pyrt_channel *channel, int64_t id);
 
 int pyrt_channel_notice(struct pyrt_channel *channel, const char *text, size_t size);
 

@@ -6,6 +6,7 @@
 #include "broadcast.h"
 #include "frames.h"
 #include "log.h"
+#include "log_format.h"
 
 #include <pthread.h>
 #include <sys/epoll.h>
@@ -39,6 +40,13 @@ struct stream {
     bool enlarged; /* the pipe, once it has proved busy */
 };
 
+/* For a reader whose lines are shown with their times, or as JSON. */
+struct formatting {
+    struct pyrt_formatter formatter;
+    struct pyrt_log_clock clock;
+    uint64_t time_ns; /* of the frame it is in */
+};
+
 struct reader {
     struct watched watched;
     struct reader *next;
@@ -47,14 +55,20 @@ struct reader {
     int64_t id;
     int fd; /* owned */
     bool guaranteed, raw;
-    bool picks;            /* not the log's bytes as they are: frame by frame */
+    bool picks;            /* not the log's bytes as they are: frame by frame; for good, or as long as it is cut */
+    bool picks_always;
+    uint64_t starts[4];    /* by type of frame: what stands before is left out */
+    uint64_t cut_until;    /* the last of them */
+    struct formatting *formatting; /* owned, or NULL */
     unsigned streams;      /* the types it wants */
     bool armed;            /* epoll tells when it can be written to */
     bool leaving;          /* sent away: only to the end of its frame */
     bool ending;           /* `aside` holds the trailer */
     uint64_t position;     /* global offset of the next byte */
     uint64_t until;        /* done there; UINT64_MAX to follow */
+    uint64_t checked;      /* in a view: so far there are whole frames */
     uint64_t missed;       /* stream bytes dropped before it, not yet told */
+    unsigned frame_type;   /* picking: of the current frame */
     uint32_t frame_left;   /* picking: bytes of the current frame still to send or to skip */
     bool frame_wanted;
     struct pyrt_segment *segment; /* acquired, or NULL */
@@ -69,6 +83,7 @@ struct pyrt_channel {
     struct pyrt_channel *next;
     uint64_t id;
     bool closed;
+    char *path; /* owned; of a view, for what is said of its damage */
     struct pyrt_log log;
     struct stream *streams;
     struct reader *readers;
@@ -129,5 +144,19 @@ void pyrt_reader_deliver(struct reader *reader);
 void pyrt_reader_ready(struct reader *reader, uint32_t happened);
 void pyrt_reader_overtaken(struct reader *reader, struct pyrt_segment *segment);
 void pyrt_reader_leave(struct reader *reader); /* out of all lists, descriptor closed; not freed */
+unsigned char *pyrt_put_aside(struct reader *reader, size_t size); /* sent before the log goes on; NULL: no memory */
+
+/*
+ * Goes into the frame whose header stands at `data`. Returns 0; 1 when it has not, because the frame is cut and has to
+ * be the first that is sent (`first` says that it is); or why there is no frame.
+ */
+int pyrt_enter_frame(struct reader *reader, const unsigned char *data, size_t size, bool first);
+
+/* broadcast_format.c: each returns the bytes sent or put aside, or -errno */
+ssize_t pyrt_send_formatted(struct reader *reader, uint64_t end);
+ssize_t pyrt_send_rests(struct reader *reader); /* the lines without an end */
+
+/* broadcast_view.c */
+int pyrt_check_view(struct reader *reader, uint64_t *end); /* 1: nothing can be sent from here, but perhaps further on */
 
 #endif

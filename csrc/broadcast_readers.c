@@ -60,6 +60,8 @@ static int place_reader(struct reader *reader, uint64_t offset)
         offset = start;
     }
     reader->position = offset;
+    if (log->view)
+        return 0; /* what is there is looked at before it is sent */
     struct pyrt_segment *segment = pyrt_log_find(log, offset);
     uint64_t boundary = offset;
     int ret = segment ? pyrt_log_boundary(log, segment, offset, &boundary) : 0;
@@ -78,29 +80,50 @@ static int copy_last(struct reader *reader, const struct pyrt_reader_options *op
     return 0;
 }
 
+/* What makes a reader get something else than the log's bytes as they are. */
+static int choose_bytes(struct reader *reader, const struct pyrt_reader_options *options)
+{
+    const unsigned output = 1u << PYRT_STDOUT | 1u << PYRT_STDERR;
+    unsigned streams = options->streams ? options->streams & output : output;
+    for (unsigned type = 0; type < 4; type++) {
+        reader->starts[type] = options->starts[type];
+        if (reader->cut_until < options->starts[type])
+            reader->cut_until = options->starts[type];
+    }
+    reader->raw = options->raw;
+    reader->streams = options->raw ? streams : streams | 1u << PYRT_NOTICE;
+    reader->picks_always = options->raw || streams != output || options->style != PYRT_STYLE_PLAIN;
+    reader->picks = reader->picks_always || reader->cut_until > 0;
+    if (options->style == PYRT_STYLE_PLAIN)
+        return 0;
+    reader->formatting = calloc(1, sizeof *reader->formatting);
+    if (!reader->formatting)
+        return -ENOMEM;
+    pyrt_formatter_init(&reader->formatting->formatter, (enum pyrt_style)options->style, !options->raw);
+    return 0;
+}
+
 int64_t pyrt_channel_add_reader(struct pyrt_channel *channel, int fd, const struct pyrt_reader_options *options)
 {
     struct pyrt_broadcaster *broadcaster = channel->broadcaster;
     struct reader *reader = calloc(1, sizeof *reader);
     if (!reader)
         return -ENOMEM;
-    const unsigned output = 1u << PYRT_STDOUT | 1u << PYRT_STDERR;
-    unsigned streams = options->streams ? options->streams & output : output;
     *reader = (struct reader){
         .watched.kind = WATCHED_READER,
         .channel = channel,
         .fd = take_descriptor(fd),
         .guaranteed = options->guaranteed,
-        .raw = options->raw,
-        .picks = options->raw || streams != output,
-        .streams = options->raw ? streams : streams | 1u << PYRT_NOTICE,
         .armed = true,
         .event = {.channel = channel, .bury = &reader->watched},
     };
     int ret = reader->fd < 0 ? reader->fd : copy_last(reader, options);
+    if (ret == 0)
+        ret = choose_bytes(reader, options);
     if (ret < 0) {
         if (reader->fd >= 0)
             close(reader->fd);
+        free(reader->last);
         free(reader);
         return ret;
     }
@@ -112,6 +135,8 @@ int64_t pyrt_channel_add_reader(struct pyrt_channel *channel, int fd, const stru
     if (ret == 0) {
         reader->id = broadcaster->next_reader++;
         reader->until = options->follow ? UINT64_MAX : channel->log.end;
+        if (options->bounded && reader->until > options->until)
+            reader->until = options->until;
         reader->next = channel->readers;
         channel->readers = reader;
     }
@@ -120,6 +145,7 @@ int64_t pyrt_channel_add_reader(struct pyrt_channel *channel, int fd, const stru
     if (ret < 0) {
         close(reader->fd);
         free(reader->last);
+        free(reader->formatting);
         free(reader);
         return ret;
     }
@@ -184,5 +210,18 @@ int pyrt_channel_end_reader(struct pyrt_channel *channel, int64_t id, const void
     }
     pyrt_leave(channel->broadcaster);
     free(copy);
+    return ret;
+}
+
+int pyrt_channel_settle_reader(struct pyrt_channel *channel, int64_t id)
+{
+    pyrt_enter(channel->broadcaster);
+    struct reader *reader = find_reader(channel, id);
+    int ret = channel->closed ? -EBADF : reader ? 0 : -ENOENT;
+    if (ret == 0 && reader->until > channel->log.end) {
+        reader->until = channel->log.end;
+        pyrt_reader_arm(reader, true);
+    }
+    pyrt_leave(channel->broadcaster);
     return ret;
 }

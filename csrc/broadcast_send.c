@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define TURN_BYTES ((size_t)1 << 20)  /* to one reader, before the others have theirs */
+#define FORMATTED_TURN_BYTES ((size_t)128 * 1024) /* lines are made by this thread, which has others to serve */
 #define SENDFILE_BYTES 16384          /* a payload this large is not worth copying through memory */
 #define BLOCK_BYTES ((size_t)65536)
 #define PIECES 64
@@ -50,6 +51,10 @@ void pyrt_reader_leave(struct reader *reader)
     drop_aside(reader);
     free(reader->last);
     reader->last = NULL;
+    if (reader->formatting)
+        pyrt_formatter_free(&reader->formatting->formatter);
+    free(reader->formatting);
+    reader->formatting = NULL;
     /* Explicitly: the caller's descriptor of the same file keeps an entry alive that only close() would not end. */
     epoll_ctl(channel->broadcaster->epoll_fd, EPOLL_CTL_DEL, reader->fd, NULL);
     close(reader->fd);
@@ -66,8 +71,7 @@ static void leave_with(struct reader *reader, enum pyrt_event_kind kind)
     pyrt_queue_event(&reader->event, reader->id);
 }
 
-/* Appends `size` bytes to what is sent before the log goes on; NULL when there is no memory. */
-static unsigned char *put_aside(struct reader *reader, size_t size)
+unsigned char *pyrt_put_aside(struct reader *reader, size_t size)
 {
     unsigned char *aside = realloc(reader->aside, reader->aside_size + size);
     if (!aside)
@@ -79,7 +83,8 @@ static unsigned char *put_aside(struct reader *reader, size_t size)
 
 /*
  * The oldest segment goes, and the reader had not finished with it. The frame it is in the middle of is kept in memory
- * (at most PYRT_READ_BYTES), the rest is counted, and the reader stands at the start of the next segment.
+ * (at most PYRT_READ_BYTES), the rest is counted, and the reader stands at the start of the next segment. Of a frame
+ * that is shown line by line the rest is counted too.
  */
 void pyrt_reader_overtaken(struct reader *reader, struct pyrt_segment *segment)
 {
@@ -95,8 +100,10 @@ void pyrt_reader_overtaken(struct reader *reader, struct pyrt_segment *segment)
             ret = pyrt_log_payload(log, segment, boundary, &missed);
     }
     size_t rest = (size_t)(boundary - reader->position);
-    if (ret == 0 && rest > 0 && !reader->raw && (!reader->picks || reader->frame_wanted)) {
-        unsigned char *aside = put_aside(reader, rest);
+    if (reader->formatting && reader->frame_wanted)
+        missed += rest;
+    else if (ret == 0 && rest > 0 && !reader->raw && (!reader->picks || reader->frame_wanted)) {
+        unsigned char *aside = pyrt_put_aside(reader, rest);
         ret = aside ? pyrt_log_acquire(log, segment) : -ENOMEM;
         if (ret == 0) {
             if (pread(segment->fd, aside, rest, (off_t)(reader->position - segment->base)) != (ssize_t)rest)
@@ -125,8 +132,10 @@ static ssize_t send_aside(struct reader *reader)
     return sent;
 }
 
-static int tell_missed(struct reader *reader)
+static ssize_t tell_missed(struct reader *reader)
 {
+    if (reader->formatting && pyrt_format_pending(&reader->formatting->formatter))
+        return pyrt_send_rests(reader);
     uint64_t missed = reader->missed;
     reader->missed = 0;
     if (reader->raw || reader->leaving)
@@ -134,7 +143,7 @@ static int tell_missed(struct reader *reader)
     char text[PYRT_NOTICE_BYTES];
     int chars = snprintf(text, sizeof text, "pyrt: %llu bytes of output were missed here: the log's size limit overtook "
                          "this reader\n", (unsigned long long)missed);
-    unsigned char *aside = put_aside(reader, PYRT_FRAME_HEADER + (size_t)chars);
+    unsigned char *aside = pyrt_put_aside(reader, PYRT_FRAME_HEADER + (size_t)chars);
     if (!aside)
         return -ENOMEM;
     pyrt_frame_encode(aside, PYRT_NOTICE, (size_t)chars);
@@ -153,7 +162,7 @@ static int begin_trailer(struct reader *reader)
     size_t size = reader->last ? reader->last_size : channel->trailer_size;
     if (reader->raw || lead + size == 0)
         return 0;
-    unsigned char *aside = put_aside(reader, lead + size);
+    unsigned char *aside = pyrt_put_aside(reader, lead + size);
     if (!aside)
         return -ENOMEM;
     memcpy(aside, notice, lead);
@@ -175,6 +184,8 @@ static void begin_last(struct reader *reader)
 static int find_segment(struct reader *reader, uint64_t *end)
 {
     struct pyrt_log *log = &reader->channel->log;
+    if (log->view)
+        return pyrt_check_view(reader, end);
     struct pyrt_segment *segment = reader->segment;
     if (!segment || reader->position >= segment->base + segment->size) {
         release_segment(reader);
@@ -202,19 +213,35 @@ static ssize_t send_file(struct reader *reader, uint64_t size)
     return sent;
 }
 
-/* Where the reader is within a frame, for those that pick. */
-static int enter_frame(struct reader *reader, const unsigned char *data, size_t size)
+int pyrt_enter_frame(struct reader *reader, const unsigned char *data, size_t size, bool first)
 {
     struct pyrt_frame frame;
     int ret = pyrt_frame_decode(data, size, PYRT_FRAME_MAX, &frame);
     if (ret <= 0)
         return ret < 0 ? ret : -EBADMSG;
-    reader->frame_wanted = reader->streams & 1u << frame.type;
-    reader->frame_left = frame.length;
-    if (reader->raw || !reader->frame_wanted)
-        reader->position += PYRT_FRAME_HEADER;
-    else
-        reader->frame_left += PYRT_FRAME_HEADER;
+    if (!pyrt_log_is_frame(&frame))
+        return -EPROTO;
+    uint64_t payload = reader->position + PYRT_FRAME_HEADER, end = payload + frame.length;
+    uint64_t start = reader->starts[frame.type];
+    reader->frame_type = frame.type;
+    bool bare = reader->raw || reader->formatting, wanted = reader->streams & 1u << frame.type;
+    reader->frame_wanted = wanted && (start <= payload || start < end);
+    if (!reader->frame_wanted || start <= payload) {
+        bool with_header = reader->frame_wanted && !bare;
+        reader->frame_left = frame.length + (with_header ? PYRT_FRAME_HEADER : 0);
+        reader->position += with_header ? 0 : PYRT_FRAME_HEADER;
+        return 0;
+    }
+    if (!first)
+        return 1;
+    if (!bare) {
+        unsigned char *header = pyrt_put_aside(reader, PYRT_FRAME_HEADER);
+        if (!header)
+            return -ENOMEM;
+        pyrt_frame_encode(header, frame.type, (size_t)(end - start));
+    }
+    reader->position = start;
+    reader->frame_left = (uint32_t)(end - start);
     return 0;
 }
 
@@ -245,9 +272,13 @@ static ssize_t send_picked(struct reader *reader, uint64_t end)
         if (reader->frame_left == 0) {
             if (reader->position + PYRT_FRAME_HEADER > block_end)
                 break;
-            int ret = enter_frame(reader, block + (reader->position - start), PYRT_FRAME_HEADER);
+            int ret = pyrt_enter_frame(reader, block + (reader->position - start), PYRT_FRAME_HEADER, count == 0);
             if (ret < 0)
                 return ret;
+            if (ret > 0)
+                break;
+            if (reader->aside)
+                return 1; /* a header of its own, which goes first */
             continue; /* it may be empty */
         }
         uint64_t held = reader->position < block_end ? block_end - reader->position : 0;
@@ -285,18 +316,23 @@ static ssize_t send_log(struct reader *reader)
 {
     uint64_t end;
     int ret = find_segment(reader, &end);
-    if (ret < 0)
+    if (ret != 0)
         return ret;
+    if (reader->formatting)
+        return pyrt_send_formatted(reader, end);
+    if (reader->frame_left == 0 && reader->position >= reader->cut_until)
+        reader->picks = reader->picks_always;
     return reader->picks ? send_picked(reader, end) : send_file(reader, end - reader->position);
 }
 
 void pyrt_reader_deliver(struct reader *reader)
 {
     struct pyrt_channel *channel = reader->channel;
-    size_t budget = TURN_BYTES;
+    size_t budget = reader->formatting ? FORMATTED_TURN_BYTES : TURN_BYTES;
     ssize_t sent = 0;
     while (budget > 0 && sent >= 0) {
         bool at_end = reader->position >= channel->log.end || reader->position >= reader->until;
+        bool over = at_end && (reader->position >= reader->until || (channel->finished && !channel->streams));
         if (reader->aside) {
             sent = send_aside(reader);
         } else if (reader->ending) {
@@ -306,9 +342,11 @@ void pyrt_reader_deliver(struct reader *reader)
             sent = tell_missed(reader);
         } else if (!at_end) {
             sent = send_log(reader);
+        } else if (over && reader->formatting && pyrt_format_pending(&reader->formatting->formatter)) {
+            sent = pyrt_send_rests(reader);
         } else if (reader->position >= reader->until) {
             begin_last(reader);
-        } else if (channel->finished && !channel->streams) {
+        } else if (over) {
             sent = begin_trailer(reader);
         } else {
             pyrt_reader_arm(reader, false);

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The segmented log: appending, rolling, dropping, finding. What is on disk already is read in log_scan.c. */
+#define _GNU_SOURCE
 #include "log.h"
-#include "frames.h"
 
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 /* Above this a larger read gains nothing measurable, and the copy falls out of the cache. */
@@ -22,8 +23,12 @@ static int open_file(const struct pyrt_log *log, uint64_t base, const char *suff
 {
     char name[PYRT_LOG_NAME];
     pyrt_log_name(name, base, suffix);
+    if (log->memory) {
+        int memfd = memfd_create(name, MFD_CLOEXEC);
+        return memfd < 0 ? -errno : memfd;
+    }
     /* O_NONBLOCK: whatever else may lie there under this name, opening it must not hang. */
-    int fd = openat(log->dirfd, name, flags | O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+    int fd = openat(log->dirfd, name, flags | (log->view ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
     return fd < 0 ? -errno : fd;
 }
 
@@ -51,6 +56,15 @@ int pyrt_log_open(struct pyrt_log *log, int dirfd, uint64_t max_size_bytes, unsi
     }
     while (log->count > log->max_files)
         pyrt_log_drop_oldest(log);
+    return 0;
+}
+
+int pyrt_log_open_memory(struct pyrt_log *log, uint64_t max_size_bytes, unsigned max_files)
+{
+    if (max_size_bytes < PYRT_LOG_MIN_SEGMENT || max_size_bytes > INT64_MAX || max_files < 1)
+        return -EINVAL;
+    *log = (struct pyrt_log){
+        .max_size_bytes = max_size_bytes, .max_files = max_files, .dirfd = -1, .index_fd = -1, .memory = true};
     return 0;
 }
 
@@ -109,10 +123,12 @@ void pyrt_log_drop_oldest(struct pyrt_log *log)
 {
     struct pyrt_segment *segment = log->oldest;
     char name[PYRT_LOG_NAME];
-    pyrt_log_name(name, segment->base, "log");
-    unlinkat(log->dirfd, name, 0);
-    pyrt_log_name(name, segment->base, "idx");
-    unlinkat(log->dirfd, name, 0);
+    if (!log->memory) {
+        pyrt_log_name(name, segment->base, "log");
+        unlinkat(log->dirfd, name, 0);
+        pyrt_log_name(name, segment->base, "idx");
+        unlinkat(log->dirfd, name, 0);
+    }
 
     log->oldest = segment->next;
     log->count--;
@@ -131,7 +147,7 @@ int pyrt_log_start_segment(struct pyrt_log *log)
     if (!segment)
         return -ENOMEM;
     segment->base = log->end;
-    segment->users = 1; /* the log itself, as long as it is the newest */
+    segment->users = log->memory ? 2 : 1; /* the log itself, as long as it is the newest; it cannot be opened again */
     segment->fd = open_file(log, segment->base, "log", O_CREAT | O_TRUNC);
     if (segment->fd < 0) {
         int ret = segment->fd;
@@ -139,7 +155,7 @@ int pyrt_log_start_segment(struct pyrt_log *log)
         return ret;
     }
     close_index(log);
-    log->index_fd = open_file(log, segment->base, "idx", O_CREAT | O_TRUNC);
+    log->index_fd = log->memory ? -1 : open_file(log, segment->base, "idx", O_CREAT | O_TRUNC);
     if (log->index_fd < 0)
         log->index_fd = -1;
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reads what a log has on disk: finds its segments again, cuts off a torn end, finds frame boundaries, counts. */
-#include "frames.h"
 #include "log.h"
 
 #include <dirent.h>
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -14,10 +14,24 @@
 
 #define BLOCK_BYTES 65536
 
-static bool is_log_frame(const struct pyrt_frame *frame)
+bool pyrt_log_is_frame(const struct pyrt_frame *frame)
 {
     /* Never stream 0: a hole left by a power cut reads as zeros, and would pass for empty frames of it. */
     return frame->type == PYRT_STDOUT || frame->type == PYRT_STDERR || frame->type == PYRT_NOTICE;
+}
+
+const char *pyrt_log_fault(int ret)
+{
+    switch (ret) {
+    case -EPROTO:
+        return "an unknown type of frame";
+    case -EMSGSIZE:
+        return "a frame that is too long";
+    case -EBADMSG:
+        return "no frame";
+    default:
+        return "a frame that is none of a log";
+    }
 }
 
 int pyrt_log_walk(int fd, uint64_t from, uint64_t to, uint64_t until, uint64_t *stopped, uint64_t *payload)
@@ -42,7 +56,7 @@ int pyrt_log_walk(int fd, uint64_t from, uint64_t to, uint64_t until, uint64_t *
         }
         struct pyrt_frame frame;
         size_t held = (size_t)(block_at + block_size - at);
-        if (pyrt_frame_decode(block + (at - block_at), held, PYRT_FRAME_MAX, &frame) <= 0 || !is_log_frame(&frame))
+        if (pyrt_frame_decode(block + (at - block_at), held, PYRT_FRAME_MAX, &frame) <= 0 || !pyrt_log_is_frame(&frame))
             break;
         uint64_t next = at + PYRT_FRAME_HEADER + frame.length;
         if (next > to)
@@ -59,32 +73,6 @@ int pyrt_log_walk(int fd, uint64_t from, uint64_t to, uint64_t until, uint64_t *
     return ret;
 }
 
-/* The offset in the file of an indexed frame at or before `offset`; 0 when the index does not know better. */
-static uint64_t indexed_before(struct pyrt_log *log, const struct pyrt_segment *segment, uint64_t offset)
-{
-    char name[PYRT_LOG_NAME];
-    pyrt_log_name(name, segment->base, "idx");
-    int fd = openat(log->dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (fd < 0)
-        return 0;
-    off_t size = lseek(fd, 0, SEEK_END);
-    uint64_t low = 0, high = size < 0 ? 0 : (uint64_t)size / PYRT_LOG_INDEX_RECORD, found = 0;
-    while (low < high) {
-        uint64_t middle = low + (high - low) / 2, record[2];
-        if (pread(fd, record, sizeof record, (off_t)(middle * PYRT_LOG_INDEX_RECORD)) != sizeof record)
-            break;
-        uint64_t known = be64toh(record[0]);
-        if (known <= offset && known >= segment->base) {
-            found = known - segment->base;
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    close(fd);
-    return found;
-}
-
 int pyrt_log_boundary(struct pyrt_log *log, struct pyrt_segment *segment, uint64_t offset, uint64_t *boundary)
 {
     uint64_t wanted = offset - segment->base, stopped = 0, payload;
@@ -96,7 +84,7 @@ int pyrt_log_boundary(struct pyrt_log *log, struct pyrt_segment *segment, uint64
     if (ret < 0)
         return ret;
     /* The frame that holds the byte before `offset` ends at the boundary looked for. */
-    uint64_t from = indexed_before(log, segment, offset - 1);
+    uint64_t from = pyrt_log_indexed(log, segment, offset - 1);
     ret = pyrt_log_walk(segment->fd, from, segment->size, wanted - 1, &stopped, &payload);
     if (ret == 0 && stopped < wanted && from > 0) /* the index misled */
         ret = pyrt_log_walk(segment->fd, 0, segment->size, wanted - 1, &stopped, &payload);
@@ -207,6 +195,47 @@ static int cut_torn_end(struct pyrt_log *log, struct pyrt_segment *segment, uint
         records--;
     ret = ftruncate(fd, (off_t)(records * PYRT_LOG_INDEX_RECORD)) < 0 ? -errno : 0;
     close(fd);
+    return ret;
+}
+
+static int add_viewed(struct pyrt_log *log, uint64_t base, uint64_t limit)
+{
+    char name[PYRT_LOG_NAME];
+    struct stat status;
+    pyrt_log_name(name, base, "log");
+    if (fstatat(log->dirfd, name, &status, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? 0 : -errno; /* dropped meanwhile, by the cap */
+    if (!S_ISREG(status.st_mode))
+        return S_ISDIR(status.st_mode) ? -EISDIR : -EINVAL;
+    struct pyrt_segment *segment = calloc(1, sizeof *segment);
+    if (!segment)
+        return -ENOMEM;
+    uint64_t size = (uint64_t)status.st_size < limit - base ? (uint64_t)status.st_size : limit - base;
+    *segment = (struct pyrt_segment){.base = base, .size = size, .payload = PYRT_LOG_UNCOUNTED, .fd = -1};
+    if (log->newest)
+        log->newest->next = segment;
+    else
+        log->oldest = segment;
+    log->newest = segment;
+    log->end = base + size;
+    log->count++;
+    return 0;
+}
+
+int pyrt_log_open_view(struct pyrt_log *log, int dirfd)
+{
+    *log = (struct pyrt_log){.max_size_bytes = INT64_MAX, .max_files = UINT_MAX, .index_fd = -1, .view = true};
+    log->dirfd = fcntl(dirfd, F_DUPFD_CLOEXEC, 3);
+    if (log->dirfd < 0)
+        return -errno;
+    uint64_t *bases = NULL;
+    ssize_t count = list_bases(log->dirfd, &bases);
+    int ret = count < 0 ? (int)count : 0;
+    for (ssize_t i = 0; ret == 0 && i < count; i++)
+        ret = add_viewed(log, bases[i], i + 1 < count ? bases[i + 1] : INT64_MAX);
+    free(bases);
+    if (ret < 0)
+        pyrt_log_close(log);
     return ret;
 }
 

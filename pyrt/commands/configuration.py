@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING
 
 from pyrt.commands.flags import Flag, Options, duration, natural, size_bytes, size_or_unlimited
-from pyrt.container.config import LOG_MAX_BYTES, LOG_MAX_FILES, NAME, Config
+from pyrt.container.config import LOG_DRIVERS, LOG_MAX_BYTES, LOG_MAX_FILES, NAME, Config
 from pyrt.core.broadcast import MIN_SIZE_BYTES
 from pyrt.engine.launch import ENGINES, engine_name
 from pyrt.engine.limits import Limits
@@ -27,6 +27,12 @@ PROFILE_MAX_BYTES = 1 << 20
 def network(text: str) -> str:
     if text not in NETWORKS:
         raise UsageError(f"no such network: use one of {', '.join(NETWORKS)}")
+    return text
+
+
+def log_driver(text: str) -> str:
+    if text not in LOG_DRIVERS:
+        raise UsageError(f"no such log driver: use one of {', '.join(LOG_DRIVERS)}")
     return text
 
 
@@ -105,6 +111,13 @@ FLAGS = (
         help="Kill it when it has run so long: 10 (seconds), 1m30s",
     ),
     Flag(
+        "log-driver",
+        kind=log_driver,
+        default="file",
+        metavar="|".join(LOG_DRIVERS),
+        help="Keep its output in files for logs (default), or not at all",
+    ),
+    Flag(
         "log-opt",
         kind=list,
         metavar="KEY=VALUE",
@@ -140,6 +153,8 @@ async def make_config(
         raise UsageError(f"-p publishes ports of the bridge network; --network {options.network} has none to publish")
     if 0 < options.memory < LEAST_MEMORY_BYTES:
         raise UsageError(f"--memory must be at least {LEAST_MEMORY_BYTES >> 20}m")
+    if options.log_opt and options.log_driver == "none":
+        raise UsageError("--log-opt says how much output is kept; --log-driver none keeps none")
     log_max_bytes, log_max_files = parse_log_options(options.log_opt)
     seccomp, no_new_privileges = await parse_security_options(session, options.security_opt)
     return Config(
@@ -164,6 +179,7 @@ async def make_config(
         privileged=options.privileged,
         no_new_privileges=no_new_privileges,
         seccomp=seccomp,
+        log_driver=options.log_driver,
         log_max_bytes=log_max_bytes,
         log_max_files=log_max_files,
         engine=options.engine,

@@ -42,7 +42,7 @@ def describe_container(container: Container) -> dict[str, Any]:
             {"Type": "bind", "Source": volume.source, "Destination": volume.target, "RW": not volume.readonly}
             for volume in config.volumes
         ],
-        "LogPath": str(container.log_directory),
+        "LogPath": str(container.log_directory) if config.log_driver != "none" else "",
     }
 
 
@@ -117,10 +117,16 @@ def _host_config(container: Container) -> dict[str, Any]:
         "CapAdd": list(config.cap_add),
         "CapDrop": list(config.cap_drop),
         "SecurityOpt": _security_options(config),
-        "LogConfig": {"max-size": config.log_max_bytes, "max-file": config.log_max_files},
+        "LogConfig": _log_config(config),
         "TimeoutSeconds": config.timeout_s,
         "Engine": config.engine,
     }
+
+
+def _log_config(config: Config) -> dict[str, Any]:
+    if config.log_driver == "none":
+        return {"Type": "none"}
+    return {"Type": config.log_driver, "max-size": config.log_max_bytes, "max-file": config.log_max_files}
 
 
 def _security_options(config: Config) -> list[str]:

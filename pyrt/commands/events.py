@@ -4,33 +4,20 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from pyrt.commands.filters import filter_flag, matching, parse_filters
-from pyrt.commands.flags import Flag, Options, duration
+from pyrt.commands.flags import Flag, Options
 from pyrt.commands.format import Format, format_flag
-from pyrt.errors import UsageError
-from pyrt.image.image import format_time, parse_time
+from pyrt.commands.moment import moment
+from pyrt.image.image import format_time
 
 if TYPE_CHECKING:
     from pyrt.container.events import Event, Reader
     from pyrt.container.runtime import Runtime
     from pyrt.daemon.session import Session
-
-
-def moment(text: str) -> float:
-    """Turn an RFC 3339 time, a number of seconds since 1970, or a duration before now into seconds since 1970."""
-    if re.fullmatch(r"\d{9,12}(\.\d+)?", text, re.ASCII):
-        return float(text)
-    if (seconds := parse_time(text)) is not None:
-        return seconds
-    try:
-        return time.time() - duration(text)
-    except UsageError:
-        raise UsageError("expected a time such as 2026-01-31T12:00:00Z, or how long ago: 10m") from None
 
 
 FILTERS = ("container", "image", "event", "type")

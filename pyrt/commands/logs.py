@@ -3,68 +3,65 @@
 
 from __future__ import annotations
 
-import asyncio
+import re
 from typing import TYPE_CHECKING
 
 from pyrt.commands.flags import Flag, Options
-from pyrt.core import frames
-from pyrt.errors import NotFoundError, PyrtError
+from pyrt.commands.moment import moment_ns
+from pyrt.container.output import Selection
+from pyrt.core import broadcast
+from pyrt.errors import PyrtError, UsageError
 
 if TYPE_CHECKING:
     from pyrt.container.runtime import Runtime
     from pyrt.daemon.session import Session
 
+
+def tail(text: str) -> int:
+    """Turn a number of lines, or `all`, into one; all of them are -1."""
+    if text == "all":
+        return -1
+    if not re.fullmatch(r"\d{1,18}", text, re.ASCII):
+        raise UsageError("expected a number of lines, or all")
+    return int(text)
+
+
+def shape(text: str) -> str:
+    if text != "json":
+        raise UsageError("json is the only one there is")
+    return text
+
+
 USAGE = "[OPTIONS] CONTAINER"
-FLAGS = (Flag("follow", "f", help="Go on with what it writes until it ends"),)
+FLAGS = (
+    Flag("follow", "f", help="Go on with what it writes until it ends"),
+    Flag("tail", "n", kind=tail, default=-1, metavar="NUMBER", help="Begin with the last so many lines (default: all)"),
+    Flag("since", kind=moment_ns, metavar="TIME", help="Only lines since then: a time, or how long ago (10m)"),
+    Flag("until", kind=moment_ns, metavar="TIME", help="Only lines up to then"),
+    Flag("timestamps", "t", help="Put the time in front of each line"),
+    Flag("format", kind=shape, metavar="json", help="Print an object a line, with the line, its stream and its time"),
+)
 MINIMUM = MAXIMUM = 1
-BLOCK_BYTES = 1 << 20
-LOGGED = frozenset((frames.STDOUT, frames.STDERR, frames.NOTICE))
 
 
 async def run(session: Session, runtime: Runtime, options: Options, arguments: list[str]) -> int:
     """Print what it wrote, to stdout and stderr as it wrote it, in the order in which it did."""
     container = runtime.get(arguments[0])
-    if container.state.running:  # the supervisor alone knows where the log ends just now
-        client = session.hand_over()
-        try:
-            await runtime.follow(container, client, to_the_end=options.follow, raw=session.raw)
-            return 0
-        except NotFoundError:
-            session.take_back()  # it has ended since: its log is complete
-        except BaseException:
-            session.take_back()
-            raise
-    for segment in sorted(container.log_directory.glob("*.log")) if container.log_directory.exists() else []:
-        await _send(session, str(segment))
+    if container.record.config.log_driver == "none":
+        raise PyrtError(f"no output of container {container.label} is kept: it was made with --log-driver none")
+    if not container.state.running and not container.log_directory.exists():
+        return 0  # it was never started
+    selection = Selection(
+        follow=options.follow,
+        tail=None if options.tail < 0 else options.tail,
+        since_ns=options.since,
+        until_ns=options.until,
+        style=broadcast.JSON if options.format else broadcast.TIMES if options.timestamps else broadcast.PLAIN,
+    )
+    client = session.hand_over()
+    try:
+        await runtime.show_log(container, client, selection, raw=session.raw)
+    except BaseException:
+        session.take_back()
+        raise
     return 0
-
-
-async def _send(session: Session, path: str) -> None:
-    """A segment holds frames as the wire has them. The last may be torn, if the supervisor was killed while writing."""
-    reader = frames.FrameReader()
-    try:
-        file = await asyncio.to_thread(open, path, "rb")
-    except FileNotFoundError:  # dropped meanwhile, by the cap
-        return
-    except OSError as error:
-        raise PyrtError(f"the log cannot be read: {path}: {error.strerror}") from error
-    with file:
-        while block := await asyncio.to_thread(file.read, BLOCK_BYTES):
-            reader.feed(block)
-            whole, damage = _whole(reader)
-            await session.replay(whole)
-            if damage:
-                raise PyrtError(f"the log is damaged from here on: {path}: {damage}")
-
-
-def _whole(reader: frames.FrameReader) -> tuple[list[tuple[int, bytes]], str]:
-    """Return the frames that have arrived, up to what is none of a log (a power cut leaves zeros), and what that is."""
-    found: list[tuple[int, bytes]] = []
-    try:
-        for kind, payload in reader:
-            if kind not in LOGGED:
-                return found, f"a frame of type {kind}"
-            found.append((kind, payload))
-    except frames.FrameError as error:
-        return found, str(error)
-    return found, ""

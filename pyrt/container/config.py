@@ -16,6 +16,7 @@ from pyrt.errors import PyrtError
 
 SCHEMA = 2
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
+LOG_DRIVERS = ("file", "none")
 LOG_MAX_BYTES = 16 << 20
 LOG_MAX_FILES = 5
 MOST_SECONDS = 1e12  # no time and no number of anything is greater, and NaN is not smaller
@@ -76,6 +77,7 @@ class Config:
     privileged: bool = False
     no_new_privileges: bool = False
     seccomp: str = ""  # "", "unconfined", or the text of a profile
+    log_driver: str = "file"  # one of LOG_DRIVERS
     log_max_bytes: int = LOG_MAX_BYTES
     log_max_files: int = LOG_MAX_FILES
     engine: str = ""  # one of pyrt.engine.launch.ENGINES; "": what the daemon starts containers with

@@ -142,15 +142,21 @@ class Process(ABC):
         if feed is not None and self._terminal_fd >= 0:
             self._redraw()
 
-    def show_log(self, sock: socket.socket, *, follow: bool, raw: bool) -> None:
-        """Send a client (owned) the log from its beginning, to what is its end now or to the process's end."""
+    def show_log(self, sock: socket.socket, *, reader: dict[str, Any], settle_s: float | None, raw: bool) -> None:
+        """Send a client (owned) the log, or part of it: `reader` has the words for Log.add_reader.
+
+        One that follows does so to the process's end, or for `settle_s`.
+        """
         attachment = self._connect(sock, None, 0, raw)
         if attachment is not None:
             last = b"" if raw else frames.encode(frames.EXIT, bytes(4))
-            attachment.reader_id = self.log.add_reader(
-                sock.fileno(), offset=broadcast.START, follow=follow, raw=raw, last=last
-            )
+            attachment.reader_id = reader_id = self.log.add_reader(sock.fileno(), raw=raw, last=last, **reader)
             self._attachments.append(attachment)
+            if settle_s is not None and self._record is None:
+                self._timers.append(self._loop.call_later(settle_s, lambda: self._settle(reader_id)))
+
+    def _settle(self, reader_id: int) -> None:
+        self.log.settle_reader(reader_id)
 
     def _feed(self, *, owner: bool) -> Feed | None:
         if self._stdin is None or not self._wants_stdin or not self._stdin.open:

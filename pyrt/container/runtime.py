@@ -17,12 +17,13 @@ from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-from pyrt.container import adoption, creation, ending, executing, pausing, starting
+from pyrt.container import adoption, creation, ending, executing, output, pausing, starting
 from pyrt.container.channel import Message
 from pyrt.container.config import Config
 from pyrt.container.container import Container
 from pyrt.container.events import Events
 from pyrt.container.executing import Program
+from pyrt.container.output import Selection
 from pyrt.container.starting import Viewer
 from pyrt.container.state import State
 from pyrt.container.store import ContainerStore
@@ -246,13 +247,11 @@ class Runtime:
 
     # --- watching ---
 
-    async def follow(self, container: Container, client: socket.socket, *, to_the_end: bool, raw: bool = False) -> None:
-        """Stream a running container's log to a client (borrowed): to what is its end now, or to the container's.
-
-        Raises NotFoundError when it runs no more.
-        """
-        request = {"id": container.id, "to_the_end": to_the_end, "raw": raw}
-        await self.supervision.ask("follow", request, [client.fileno()])
+    async def show_log(
+        self, container: Container, client: socket.socket, selection: Selection, *, raw: bool = False
+    ) -> None:
+        """Have what is wanted of a container's log sent to a client (borrowed), and then a status; see Selection."""
+        await output.show(self, container, client, selection, raw)
 
     async def attach(
         self,

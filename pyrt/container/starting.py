@@ -162,6 +162,7 @@ async def _ask(runtime: Runtime, container: Container, viewer: Viewer) -> None:
             "raw": viewer.raw,
             "ephemeral": config.auto_remove,
             "timeout": config.timeout_s,
+            "log_driver": config.log_driver,
             "log_max_bytes": config.log_max_bytes,
             "log_max_files": config.log_max_files,
         }

@@ -29,6 +29,7 @@ from pyrt.container.loop import READ, Loop
 from pyrt.container.process import ExitRecord, Process
 from pyrt.container.recorder import Recorder
 from pyrt.container.running import RunningContainer
+from pyrt.container.viewing import Viewings
 from pyrt.container.worker import Worker
 from pyrt.core import broadcast, descriptors
 from pyrt.engine.cgroups import Cgroup, Layout
@@ -41,6 +42,8 @@ from pyrt.errors import ConflictError, NotFoundError, PyrtError, StartError
 
 LONELY_S = 3.0  # how long it stays with nothing to supervise and nobody to serve
 SAY_AGAIN_S = 0.02
+RING_MAX_BYTES = 1 << 20  # of a log that is not kept, in memory; a reader may be that far behind
+RING_MAX_FILES = 2
 
 logger = logging.getLogger("pyrt.supervisor")
 
@@ -68,6 +71,7 @@ class Supervisor:
             refuse=self._refuse,
             on_closed=self._check_end_soon,
         )
+        self._viewings = Viewings(self._loop, self._broadcaster, root, on_closed=self._check_end_soon)
         self._leaving: dict[str, RunningContainer] = {}  # they have ended, and their groups are not gone yet
         self._ending = False
         self._daemon: Channel | None = None
@@ -118,7 +122,7 @@ class Supervisor:
         """Leave when there is nothing left to do: nobody to serve, or the order to end."""
         if self._starting or self._containers or self._leaving:
             return
-        if (self._by_log or self._executions.by_log) and not self._ending:
+        if (self._by_log or self._executions.by_log or self._viewings.by_log) and not self._ending:
             return
         deserted = self._daemon is None and time.monotonic() - self._deserted_at >= LONELY_S
         if self._ending or deserted:
@@ -186,6 +190,7 @@ class Supervisor:
             "signal": self._signal,
             "abandon": self._abandon,
             "follow": self._follow,
+            "show": self._show,
             "attach": self._attach,
             "exec": self._exec,
             "pause": self._pause,
@@ -260,7 +265,14 @@ class Supervisor:
     def _follow(self, request: Message, fds: list[int]) -> Message:
         container = self._get(request)
         room.check_guest()
-        container.show_log(socket.socket(fileno=fds.pop(0)), follow=request["to_the_end"], raw=request["raw"])
+        sock = socket.socket(fileno=fds.pop(0))
+        container.show_log(sock, reader=request["reader"], settle_s=request["settle_s"], raw=request["raw"])
+        return {}
+
+    def _show(self, request: Message, fds: list[int]) -> Message:
+        """The log of a container that does not run: it is in the files."""
+        room.check_guest()
+        self._viewings.begin(request, fds)
         return {}
 
     def _attach(self, request: Message, fds: list[int]) -> Message:
@@ -334,6 +346,8 @@ class Supervisor:
         self._loop.watch(launch.fileno(), READ, lambda: self._advance(request, spec, launch, log, client, reservations))
 
     def _open_log(self, container_id: str, request: Message) -> broadcast.Log:
+        if request["log_driver"] == "none":
+            return self._broadcaster.open_memory_log(max_size_bytes=RING_MAX_BYTES, max_files=RING_MAX_FILES)
         path = self._root / "containers" / container_id / "log"
         try:
             path.mkdir(mode=0o700, exist_ok=True)
@@ -403,6 +417,9 @@ class Supervisor:
 
     def _on_broadcaster(self) -> None:
         for kind, log, detail in self._broadcaster.events():
+            if (viewing := self._viewings.by_log.get(log)) is not None:
+                viewing.on_reader_event(gone=kind == broadcast.READER_GONE)
+                continue
             process: Process | None = self._by_log.get(log) or self._executions.by_log.get(log)
             if process is None:
                 continue

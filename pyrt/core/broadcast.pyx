@@ -23,6 +23,10 @@ cdef extern from "log.h":
     enum:
         PYRT_LOG_MIN_SEGMENT
 
+cdef extern from "log_format.h":
+    enum:
+        PYRT_STYLE_PLAIN, PYRT_STYLE_TIMES, PYRT_STYLE_JSON
+
 cdef extern from "broadcast.h" nogil:
     struct pyrt_broadcaster:
         pass
@@ -42,6 +46,10 @@ cdef extern from "broadcast.h" nogil:
         bint guaranteed
         bint raw
         bint follow
+        bint bounded
+        uint64_t until
+        uint64_t starts[4]
+        int style
         const void *last
         size_t last_size
     struct pyrt_channel_status_t "pyrt_channel_status":
@@ -59,6 +67,9 @@ cdef extern from "broadcast.h" nogil:
     size_t pyrt_broadcaster_events(pyrt_broadcaster *broadcaster, pyrt_event *events, size_t room)
     int pyrt_channel_open(pyrt_broadcaster *broadcaster, int dirfd, uint64_t max_size_bytes, unsigned int max_files,
                           pyrt_channel **channel)
+    int pyrt_channel_open_memory(pyrt_broadcaster *broadcaster, uint64_t max_size_bytes, unsigned int max_files,
+                                 pyrt_channel **channel)
+    int pyrt_channel_open_view(pyrt_broadcaster *broadcaster, int dirfd, const char *path, pyrt_channel **channel)
     uint64_t pyrt_channel_id(const pyrt_channel *channel)
     void pyrt_channel_close(pyrt_channel *channel)
     void pyrt_channel_free(pyrt_channel *channel)
@@ -67,6 +78,7 @@ cdef extern from "broadcast.h" nogil:
     int64_t pyrt_channel_add_reader(pyrt_channel *channel, int fd, const pyrt_reader_options *options)
     int pyrt_channel_remove_reader(pyrt_channel *channel, int64_t id)
     int pyrt_channel_end_reader(pyrt_channel *channel, int64_t id, const void *last, size_t size)
+    int pyrt_channel_settle_reader(pyrt_channel *channel, int64_t id)
     int pyrt_channel_notice(pyrt_channel *channel, const char *text, size_t size)
     int pyrt_channel_finish(pyrt_channel *channel, const void *trailer, size_t size)
     int pyrt_channel_get_status "pyrt_channel_status"(pyrt_channel *channel, pyrt_channel_status_t *status)
@@ -75,6 +87,9 @@ cdef extern from "broadcast.h" nogil:
 START = -1
 END = -2
 MIN_SIZE_BYTES = PYRT_LOG_MIN_SEGMENT
+PLAIN = PYRT_STYLE_PLAIN
+TIMES = PYRT_STYLE_TIMES
+JSON = PYRT_STYLE_JSON
 
 
 class Event(enum.IntEnum):
@@ -149,14 +164,46 @@ cdef class Broadcaster:
         It keeps at most `max_files` segments of `max_size_bytes` each. Raises ValueError for a cap below
         MIN_SIZE_BYTES or no files, OSError when the directory cannot be read.
         """
-        if max_size_bytes < PYRT_LOG_MIN_SEGMENT or max_size_bytes > 2**63 - 1 or max_files < 1:
-            raise ValueError(f"a log needs at least one file of {MIN_SIZE_BYTES} bytes, not {max_files} of {max_size_bytes}")
-        if self.closed:
-            raise ValueError("open_log: the broadcaster is closed")
+        self._check_cap(max_size_bytes, max_files)
         cdef pyrt_channel *channel = NULL
         cdef int ret
         with nogil:
             ret = pyrt_channel_open(self.broadcaster, dirfd, max_size_bytes, max_files, &channel)
+        return self._opened(ret, channel)
+
+    def open_memory_log(self, *, uint64_t max_size_bytes, unsigned int max_files) -> Log:
+        """Open a log in memory, that keeps as much as open_log would on disk, until it is closed."""
+        self._check_cap(max_size_bytes, max_files)
+        cdef pyrt_channel *channel = NULL
+        cdef int ret
+        with nogil:
+            ret = pyrt_channel_open_memory(self.broadcaster, max_size_bytes, max_files, &channel)
+        return self._opened(ret, channel)
+
+    def open_view(self, int dirfd, str path) -> Log:
+        """Open the log in the directory `dirfd` (duplicated) as it is, for readers alone: nothing is repaired.
+
+        Every reader's end is what is the log's end now. One that comes to damage is sent an ERROR that says so, and
+        where (`path` names the directory), and an EXIT of 125, in place of its last bytes. Raises OSError.
+        """
+        if self.closed:
+            raise ValueError("open_view: the broadcaster is closed")
+        cdef bytes name = os.fsencode(path)
+        cdef const char *text = name
+        cdef pyrt_channel *channel = NULL
+        cdef int ret
+        with nogil:
+            ret = pyrt_channel_open_view(self.broadcaster, dirfd, text, &channel)
+        return self._opened(ret, channel)
+
+    cdef int _check_cap(self, uint64_t max_size_bytes, unsigned int max_files) except -1:
+        if max_size_bytes < PYRT_LOG_MIN_SEGMENT or max_size_bytes > 2**63 - 1 or max_files < 1:
+            raise ValueError(f"a log needs at least one file of {MIN_SIZE_BYTES} bytes, not {max_files} of {max_size_bytes}")
+        if self.closed:
+            raise ValueError("open_log: the broadcaster is closed")
+        return 0
+
+    cdef Log _opened(self, int ret, pyrt_channel *channel):
         if ret == -EBADF:
             raise OSError(EBADF, os.strerror(EBADF))
         if ret < 0:
@@ -243,13 +290,16 @@ cdef class Log:
         check(ret, "close_streams")
 
     def add_reader(self, int fd, *, object offset=0, object streams=(), bint guaranteed=False, bint raw=False,
-                   bint follow=True, bytes last=None) -> int:
+                   bint follow=True, object until=None, object starts=(), int style=PYRT_STYLE_PLAIN,
+                   bytes last=None) -> int:
         """Send the log to `fd`, a stream socket or a pipe, and return the reader's id.
 
         The descriptor is duplicated; the caller's is never closed, but a socket is non-blocking from now on. `offset`
         is a frame boundary, START (of what is still there) or END; what has been dropped behind it is told by a notice.
         `streams` picks output streams, () is all; notices come with any of them, and alone with (NOTICE,). `raw` sends payloads only. With `follow` the reader gets what comes,
-        and the trailer; without it, it is done at what is the end now. `last` takes the place of the trailer,
+        and the trailer; without it, it is done at what is the end now, and in both cases at `until`, a frame boundary.
+        `starts`, by type of frame, are offsets: what of it stands before is left out. `style` TIMES or JSON: lines,
+        see csrc/log_format.h. `last` takes the place of the trailer,
         and comes in both cases. A `guaranteed` reader is never overtaken:
         the container waits for it once the log cannot hold more of what it has not read.
         """
@@ -268,7 +318,14 @@ cdef class Log:
             if stream != PYRT_STDOUT and stream != PYRT_STDERR and stream != PYRT_NOTICE:
                 raise ValueError(f"add_reader: {stream} is not an output stream")
             options.streams |= 1 << <int>stream
-        options.guaranteed, options.raw, options.follow = guaranteed, raw, follow
+        if not PYRT_STYLE_PLAIN <= style <= PYRT_STYLE_JSON:
+            raise ValueError(f"add_reader: {style} is no style")
+        places = [*starts, 0, 0, 0, 0]
+        for kind in range(4):
+            options.starts[kind] = places[kind]
+        options.bounded = until is not None
+        options.until = 0 if until is None else until
+        options.guaranteed, options.raw, options.follow, options.style = guaranteed, raw, follow, style
         options.last, options.last_size = NULL, 0
         if last is not None:
             options.last, options.last_size = <const char *>last, <size_t>len(last)
@@ -302,6 +359,17 @@ cdef class Log:
         if ret == -ENOENT or ret == -EALREADY:
             return False
         check(ret, "end_reader")
+        return True
+
+    def settle_reader(self, int64_t reader_id) -> bool:
+        """Let a reader that follows do so no more: it is done at what is the end now. False if it had left."""
+        cdef int ret
+        cdef pyrt_channel *channel = self.made()
+        with nogil:
+            ret = pyrt_channel_settle_reader(channel, reader_id)
+        if ret == -ENOENT:
+            return False
+        check(ret, "settle_reader")
         return True
 
     def notice(self, const unsigned char[::1] text not None) -> None:

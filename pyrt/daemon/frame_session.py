@@ -85,9 +85,6 @@ class FrameSession(Session):
     async def fail(self, text: str) -> None:
         await self._send_frame(frames.ERROR, encode(text)[:_LINE_BYTES])
 
-    async def replay(self, stored: Iterable[tuple[int, bytes]]) -> None:
-        await self._send(b"".join(frames.encode(kind, payload) for kind, payload in stored))
-
     async def _send_status(self, status: int) -> None:
         await self._send_frame(frames.EXIT, (status & 0xFFFFFFFF).to_bytes(4, "big"))
 

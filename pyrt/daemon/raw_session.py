@@ -7,13 +7,11 @@ import select
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable
 
-from pyrt.core import frames
 from pyrt.daemon.session import CHUNK_BYTES, Session, encode
 from pyrt.errors import PyrtError
 
 _SIZE = (24, 80)  # the client does not tell that of its terminal
 _NO_TREES = "a client of Docker 0.1.0 cannot copy files; use - and an archive on its stdin or stdout"
-_OUTPUT = (frames.STDOUT, frames.STDERR)
 
 
 class RawSession(Session):
@@ -48,9 +46,6 @@ class RawSession(Session):
 
     async def fail(self, text: str) -> None:
         await self._send(encode(f"Error: {text}\n"))
-
-    async def replay(self, stored: Iterable[tuple[int, bytes]]) -> None:
-        await self._send(b"".join(payload for kind, payload in stored if kind in _OUTPUT))
 
     async def _send_status(self, status: int) -> None:
         pass

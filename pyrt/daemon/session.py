@@ -81,10 +81,6 @@ class Session(abc.ABC):
     async def fail(self, text: str) -> None:
         """Show `Error: TEXT` on the client's stderr. An exit status has to follow."""
 
-    @abc.abstractmethod
-    async def replay(self, stored: Iterable[tuple[int, bytes]]) -> None:
-        """Send frames of a log, as a client that followed it would have got them."""
-
     async def exit(self, status: int) -> None:
         """End the conversation with a status, and let the client take what it has not read yet."""
         await self._send_status(status)

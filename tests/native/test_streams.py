@@ -37,6 +37,14 @@ def test_the_parser_agrees_with_a_plain_reading_of_200_000_inputs(tmp_path):
     assert run(program, 200_000) == "200000 inputs\n"
 
 
+def test_a_search_in_3000_logs_that_are_none(tmp_path):
+    """By hand, for longer: fuzz_lines DIRECTORY 1000000 SEED."""
+    sources = [HERE / "fuzz_lines.c", *sorted(CSRC.glob("log*.c")), CSRC / "frames.c"]
+    program = build(tmp_path / "fuzz_lines", "address,undefined", *sources)
+    (tmp_path / "log").mkdir()
+    assert run(program, tmp_path / "log", 3000) == "3000 logs\n"
+
+
 @pytest.mark.parametrize("sanitizers", ["address,undefined", "thread"])
 def test_a_crowd_of_readers_is_served_without_a_fault(tmp_path, sanitizers):
     program = build(tmp_path / "check", sanitizers, HERE / "broadcast_check.c", *BROADCAST, CSRC / "frames.c")
