@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from pyrt.container.attachment import Attachment
+from pyrt.container.attachment import WINDOW_BYTES, Attachment
 from pyrt.container.loop import READ, Loop, Timer
 from pyrt.container.raw_attachment import RawAttachment
 from pyrt.container.stdin import Feed, Stdin
@@ -37,7 +37,11 @@ def exit_status(record: ExitRecord) -> int:
 def _stdin_flags(feed: Feed | None) -> int:
     if feed is None:
         return 0
-    return int(frames.START_STDIN | (frames.START_TTY if feed.terminal else 0))
+    return int(frames.START_STDIN | frames.START_CREDIT | (frames.START_TTY if feed.terminal else 0))
+
+
+def _credit(total_bytes: int) -> bytes:
+    return frames.encode(frames.CREDIT, struct.pack(">Q", total_bytes))
 
 
 class Child(Protocol):
@@ -162,7 +166,8 @@ class Process(ABC):
         try:
             if not raw:
                 sock.settimeout(FIRST_WORD_S)
-                sock.sendall(frames.encode(frames.START, bytes([flags])))
+                words = frames.encode(frames.START, bytes([flags]))
+                sock.sendall(words + _credit(WINDOW_BYTES) if feed is not None else words)
         except OSError:
             sock.close()
             if feed is not None:
@@ -183,6 +188,10 @@ class Process(ABC):
                     attachment.finish()
                 break
         self._close_if_done()
+
+    def grant(self, attachment: Attachment, total_bytes: int) -> None:
+        """See `Target`. It goes out between two frames of output; a client that reads none of that sends no more."""
+        self.log.tell_reader(attachment.reader_id, _credit(total_bytes))
 
     def _on_client_gone(self, attachment: Attachment) -> None:
         self.log.remove_reader(attachment.reader_id)

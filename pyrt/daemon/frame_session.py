@@ -85,6 +85,10 @@ class FrameSession(Session):
     async def fail(self, text: str) -> None:
         await self._send_frame(frames.ERROR, encode(text)[:_LINE_BYTES])
 
+    async def detach_keys(self, keys: bytes) -> None:
+        if keys:
+            await self._send_frame(frames.KEYS, keys)
+
     async def replay(self, stored: Iterable[tuple[int, bytes]]) -> None:
         await self._send(b"".join(frames.encode(kind, payload) for kind, payload in stored))
 

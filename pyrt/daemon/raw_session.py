@@ -49,6 +49,9 @@ class RawSession(Session):
     async def fail(self, text: str) -> None:
         await self._send(encode(f"Error: {text}\n"))
 
+    async def detach_keys(self, keys: bytes) -> None:
+        pass
+
     async def replay(self, stored: Iterable[tuple[int, bytes]]) -> None:
         await self._send(b"".join(payload for kind, payload in stored if kind in _OUTPUT))
 

@@ -82,6 +82,10 @@ class Session(abc.ABC):
         """Show `Error: TEXT` on the client's stderr. An exit status has to follow."""
 
     @abc.abstractmethod
+    async def detach_keys(self, keys: bytes) -> None:
+        """Say, before the connection is handed over, which keys leave the container running; none: the usual ones."""
+
+    @abc.abstractmethod
     async def replay(self, stored: Iterable[tuple[int, bytes]]) -> None:
         """Send frames of a log, as a client that followed it would have got them."""
 

@@ -6,11 +6,13 @@ from __future__ import annotations
 import hashlib
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.harness import Pyrt
+from tests.integration.test_memory import status_kib
 from tests.processes import wait_until
 
 pytestmark = [pytest.mark.root, pytest.mark.both_engines]
@@ -136,3 +138,51 @@ def test_a_signal_behind_stdin_that_the_container_has_closed(pyrt: Pyrt) -> None
     assert command.stdout and command.stdout.readline() == b"ready\n"
     command.terminate()
     assert command.wait(timeout=20) == 9
+
+
+@pytest.mark.parametrize("way", ["run", "exec", "attach"])
+def test_a_signal_passes_stdin_that_the_container_does_not_read(pyrt: Pyrt, way: str) -> None:
+    """The first one, however much lies before it."""
+    script = "trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done"
+    with open("/dev/zero", "rb") as zero:
+        if way == "run":
+            command = pyrt.start("run", "--name", "deaf", "-i", "bb", "sh", "-c", script, stdin=zero.fileno())
+        else:
+            program = ("sh", "-c", script) if way == "attach" else ("sleep", "60")
+            pyrt.detached("--name", "deaf", "-i", "bb", *program)
+            words = ("attach", "deaf") if way == "attach" else ("exec", "-i", "deaf", "sh", "-c", script)
+            command = pyrt.start(*words, stdin=zero.fileno())
+    if way == "attach":
+        wait_until(lambda: pyrt.ok("logs", "deaf").out == b"ready\n", what="the container being ready")
+        wait_until(lambda: rests(command.pid), what="all its credit being spent")
+    else:
+        assert command.stdout and command.stdout.readline() == b"ready\n"
+    command.terminate()
+    assert command.wait(timeout=20) == 9
+    pyrt.ok("rm", "-f", "deaf")
+
+
+def rests(pid: int) -> bool:
+    """Whether the client has taken stdin and takes no more."""
+
+    def taken() -> int:
+        lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("rchar:"))
+
+    before = taken()
+    time.sleep(0.05)
+    return taken() == before > 100_000
+
+
+def test_what_the_container_does_not_read_takes_no_memory(pyrt: Pyrt) -> None:
+    memory = status_kib(pyrt.supervisor_pid, "VmRSS")
+    with open("/dev/zero", "rb") as zero:
+        commands = [
+            pyrt.start("run", "--rm", "--name", f"deaf{i}", "-i", "bb", "sleep", "60", stdin=zero.fileno())
+            for i in range(3)
+        ]
+    wait_until(lambda: all(rests(command.pid) for command in commands), what="each client's credit being spent")
+    assert status_kib(pyrt.supervisor_pid, "VmRSS") < memory + 6 * 1024
+    for command in commands:
+        command.terminate()
+        assert command.wait(timeout=20) == 137
