@@ -87,16 +87,17 @@ class Process(ABC):
         self._completed = False
         self._concluded = False
         self._stdin: Stdin | None = None
+        self._outputs: list[tuple[int, int]] = []  # owned descriptors, and their frames' types: see read_output
         self._terminal_fd = child.take_fd("terminal_fd")
         stdin_fd = child.take_fd("stdin_fd")
         if self._terminal_fd >= 0:
             self._stdin = Stdin(loop, os.dup(self._terminal_fd), terminal=True)
-            log.add_stream(os.dup(self._terminal_fd), frames.STDOUT)
+            self._outputs.append((os.dup(self._terminal_fd), frames.STDOUT))
         elif stdin_fd >= 0:
             self._stdin = Stdin(loop, stdin_fd, terminal=False)
         for name, kind in (("stdout_fd", frames.STDOUT), ("stderr_fd", frames.STDERR)):
             if (fd := child.take_fd(name)) >= 0:
-                log.add_stream(fd, kind)
+                self._outputs.append((fd, kind))
         loop.watch(child.pidfd, READ, self._on_process_end)
 
     @abstractmethod
@@ -114,6 +115,14 @@ class Process(ABC):
     def _describe_end(self, status: int) -> ExitRecord:
         """Make the record of an end, with the status that `wait` returned, and tell the clients what else there is."""
         return {"code": status if status >= 0 else None, "signal": -status if status < 0 else None}
+
+    def read_output(self) -> None:
+        """Begin to read what it writes: once the client that wants every byte is there.
+
+        Before that the beginning could have left a small log already.
+        """
+        while self._outputs:
+            self.log.add_stream(*self._outputs.pop(0))
 
     # --- clients ---
 
@@ -213,6 +222,8 @@ class Process(ABC):
         if self._terminal_fd < 0 or self._stdin is None:
             return
         self.log.close_streams()
+        while self._outputs:
+            os.close(self._outputs.pop()[0])
         self._stdin.close()
         os.close(self._terminal_fd)
         self._terminal_fd = -1
