@@ -89,6 +89,13 @@ int pyrt_channel_end_reader(struct pyrt_channel *channel, int64_t id, const void
 /* Lets a reader that follows do so no more: it is done at what is the end now. -ENOENT: it has left by itself. */
 int pyrt_channel_settle_reader(struct pyrt_channel *channel, int64_t id);
 
+/*
+ * Sends a reader alone whole frames of its own, as soon as the frame it is in has been sent. They take the place of what
+ * it was to be told and has not been yet. -EALREADY: it is at its end, or raw; -EMSGSIZE: more than PYRT_TELL_BYTES.
+ */
+#define PYRT_TELL_BYTES 64
+int pyrt_channel_tell_reader(struct pyrt_channel *channel, int64_t id, const void *data, size_t size);
+
 int pyrt_channel_notice(struct pyrt_channel *channel, const char *text, size_t size);
 
 /* No stream follows. Once all are at their end, each reader gets the rest, then `trailer`, and is done. */

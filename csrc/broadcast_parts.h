@@ -74,6 +74,9 @@ struct reader {
     struct pyrt_segment *segment; /* acquired, or NULL */
     unsigned char *aside;  /* owned; sent before the log goes on */
     size_t aside_size, aside_sent;
+    unsigned char tell[PYRT_TELL_BYTES]; /* frames for it alone, sent when it has reached `tell_at`, a boundary */
+    size_t tell_size;
+    uint64_t tell_at;
     unsigned char *last; /* owned; what it is sent when it has reached `until` */
     size_t last_size;
 };

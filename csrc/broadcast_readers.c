@@ -225,3 +225,23 @@ int pyrt_channel_settle_reader(struct pyrt_channel *channel, int64_t id)
     pyrt_leave(channel->broadcaster);
     return ret;
 }
+
+int pyrt_channel_tell_reader(struct pyrt_channel *channel, int64_t id, const void *data, size_t size)
+{
+    if (size > PYRT_TELL_BYTES)
+        return -EMSGSIZE;
+    pyrt_enter(channel->broadcaster);
+    struct reader *reader = find_reader(channel, id);
+    int ret = channel->closed ? -EBADF : !reader ? -ENOENT : 0;
+    if (ret == 0 && (reader->ending || reader->leaving || reader->raw))
+        ret = -EALREADY;
+    if (ret == 0 && reader->tell_size == 0) /* else it is on its way to a boundary already */
+        ret = end_of_frame(reader, &reader->tell_at);
+    if (ret == 0) {
+        memcpy(reader->tell, data, size);
+        reader->tell_size = size;
+        pyrt_reader_arm(reader, true);
+    }
+    pyrt_leave(channel->broadcaster);
+    return ret;
+}

@@ -180,6 +180,17 @@ static void begin_last(struct reader *reader)
     reader->last = NULL;
 }
 
+/* What it alone is told: it stands between two frames. */
+static int begin_tell(struct reader *reader)
+{
+    unsigned char *aside = put_aside(reader, reader->tell_size);
+    if (!aside)
+        return -ENOMEM;
+    memcpy(aside, reader->tell, reader->tell_size);
+    reader->tell_size = 0;
+    return 0;
+}
+
 /* Makes reader->segment the one that holds its position, and returns how far it may be sent. */
 static int find_segment(struct reader *reader, uint64_t *end)
 {
@@ -198,6 +209,8 @@ static int find_segment(struct reader *reader, uint64_t *end)
     *end = segment->base + segment->size;
     if (*end > reader->until)
         *end = reader->until;
+    if (reader->tell_size && *end > reader->tell_at)
+        *end = reader->tell_at;
     return 0;
 }
 
@@ -338,6 +351,8 @@ void pyrt_reader_deliver(struct reader *reader)
         } else if (reader->ending) {
             leave_with(reader, PYRT_READER_DONE);
             return;
+        } else if (reader->tell_size && reader->position >= reader->tell_at) {
+            sent = begin_tell(reader);
         } else if (reader->missed > 0) {
             sent = tell_missed(reader);
         } else if (!at_end) {

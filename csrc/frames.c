@@ -25,6 +25,8 @@ const char *pyrt_frame_name(unsigned type)
     case PYRT_PACK: return "PACK";
     case PYRT_UNPACK: return "UNPACK";
     case PYRT_FEED: return "FEED";
+    case PYRT_KEYS: return "KEYS";
+    case PYRT_CREDIT: return "CREDIT";
     }
     return NULL;
 }

@@ -16,6 +16,7 @@
 
 #define PYRT_FRAME_HEADER 8
 #define PYRT_FRAME_MAX (1 << 20)
+#define PYRT_KEYS_MAX 16
 
 enum pyrt_frame_type {
     PYRT_STDIN = 0,   /* c->s  bytes; an empty payload is the end of the file */
@@ -38,12 +39,15 @@ enum pyrt_frame_type {
     PYRT_PACK = 26,   /* s->c  u8, PYRT_COPY_*, and a path on the client's side: send it as a tar */
     PYRT_UNPACK = 27, /* s->c  u8, PYRT_COPY_*, and a path on the client's side: unpack there what is fed */
     PYRT_FEED = 28,   /* s->c  bytes of the tar; an empty payload is its end */
+    PYRT_KEYS = 29,   /* s->c  1 to PYRT_KEYS_MAX bytes, before START: the keys that detach, in place of Ctrl-P Ctrl-Q */
+    PYRT_CREDIT = 30, /* s->c  u64 big endian: how many bytes of STDIN the client may have sent since START, in all */
 };
 
 enum pyrt_start_flag {
     PYRT_START_STDIN = 1,   /* send what arrives on stdin */
     PYRT_START_TTY = 2,     /* the container has a terminal: raw mode, RESIZE, detach keys */
     PYRT_START_SIGNALS = 4, /* send signals on instead of dying of them */
+    PYRT_START_CREDIT = 8,  /* of stdin only what CREDIT allows, at first nothing: so no signal ever waits behind it */
 };
 
 enum pyrt_copy_flag {

@@ -20,6 +20,7 @@ class Terminal:
         self.fd, self.command_fd = os.openpty()
         self.output = b""
         self._size(rows, columns)
+        self.settings = termios.tcgetattr(self.fd)  # as the command finds it
         # setsid makes the terminal the controlling one without running Python between fork and exec.
         self.process = subprocess.Popen(
             ["setsid", "--ctty", *argv],

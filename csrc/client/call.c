@@ -87,7 +87,7 @@ ssize_t build_call(unsigned char *data, size_t bytes, char *const *argv, const c
 {
     struct text text = {.data = data, .bytes = bytes};
     char directory[4096], tail[128];
-    put_text(&text, "{\"version\":1,\"argv\":[");
+    put_text(&text, "{\"version\":2,\"argv\":[");
     for (int i = 0; argv[i]; i++) {
         if (i)
             put(&text, ",", 1);

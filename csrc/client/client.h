@@ -6,9 +6,9 @@
  *   address.c   where the daemon is, connecting        stream.c    the loop that moves every byte
  *   python.c    starting the daemon or a TLS relay     sink.c      stdout and stderr, without blocking
  *   call.c      the CALL frame                         terminal.c  raw mode, size, detach keys
- *   wire.c      a frame's header                       signals.c   signals that go to the container
- *   copy.c      trees that are packed and unpacked     landlock.c  keeps what unpacks in its directory
- *   pack.c      (the former)
+ *   wire.c      a frame's header                       guard.c     gives the terminal back after kill -9
+ *   copy.c      trees that are packed and unpacked     signals.c   signals that go to the container
+ *   pack.c      (the former)                           landlock.c  keeps what unpacks in its directory
  *
  * It knows no verb. Being a program, it may print and exit: fail() does both.
  */
@@ -16,7 +16,9 @@
 #define PYRT_CLIENT_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
+#include <termios.h>
 
 #include "frames.h"
 
@@ -77,6 +79,7 @@ void wire_header(unsigned char *header, unsigned type, size_t length);
 int wire_parse(const unsigned char *header, size_t *length);
 void wire_put_u32(unsigned char *data, unsigned value);
 unsigned wire_get_u32(const unsigned char *data);
+uint64_t wire_get_u64(const unsigned char *data);
 
 /* answer.c */
 ssize_t answer_variables(unsigned char *data, size_t bytes, const char *names, size_t names_bytes, char *const *argv);
@@ -106,13 +109,26 @@ int terminal_size(int *rows, int *columns);
 int terminal_raw(void);
 void terminal_again(void);
 void terminal_restore(void);
+void terminal_pause(void);
 int terminal_is_raw(void);
-size_t terminal_keys(unsigned char *data, size_t length, int *held, int *detach);
+int terminal_give_back(const struct termios *saved_settings, const struct termios *raw_settings);
+
+struct detach_keys {
+    unsigned char bytes[PYRT_KEYS_MAX];
+    size_t count;
+    size_t held; /* so many of them were typed last, and wait for what comes next */
+};
+size_t terminal_keys(struct detach_keys *keys, unsigned char *data, size_t length, int *detach);
+
+/* guard.c */
+void guard_terminal(const struct termios *saved, const struct termios *raw);
+void guard_end(void);
 
 /* signals.c */
 int signals_open(int forward, int terminal);
 int signals_next(int fd);
 void signals_die(int number) __attribute__((noreturn));
+void signals_stop(void);
 
 /* sink.c */
 struct sink {

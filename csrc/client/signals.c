@@ -28,6 +28,8 @@ int signals_open(int forward, int terminal)
     if (terminal) {
         sigaddset(&set, SIGWINCH);
         sigaddset(&set, SIGCONT);
+        if (sigaction(SIGTSTP, NULL, &now) == 0 && now.sa_handler != SIG_IGN)
+            sigaddset(&set, SIGTSTP);
     }
     sigprocmask(SIG_BLOCK, &set, NULL);
     int fd = above_stdio(signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
@@ -41,6 +43,19 @@ int signals_next(int fd)
 {
     struct signalfd_siginfo info;
     return read(fd, &info, sizeof info) == (ssize_t)sizeof info ? (int)info.ssi_signo : 0;
+}
+
+/* Stop as SIGTSTP would have stopped us (it would not, were nobody there to continue us), the terminal given back. */
+void signals_stop(void)
+{
+    sigset_t set;
+    terminal_pause();
+    sigemptyset(&set);
+    sigaddset(&set, SIGTSTP);
+    raise(SIGTSTP);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    terminal_again();
 }
 
 /* End as the signal would have ended us, so that the shell sees it. */

@@ -5,7 +5,8 @@
  *
  * From the daemon: what has arrived lies in `in`. A stream's bytes are written out as they come, whole frame or not;
  * other frames are acted on when complete. Nothing more is read while a reader of our output is behind (`blocked`).
- * To the daemon: frames lie in `out`; the source (stdin, or a file that OPEN named) is read only when it is empty.
+ * To the daemon: frames lie in `out`; the source (stdin, or a file that OPEN named) is read only when it is empty, and
+ * stdin only as far as CREDIT allows.
  * While there is neither source nor signals the loop is a plain blocking read: a short command costs no poll(2).
  */
 
@@ -22,6 +23,8 @@
 
 #define TURN_BYTES (256 << 10) /* a read or write: large enough to be few, small enough to stay in the cache */
 #define LEAVE_MS 1000          /* how long a detaching client waits for the other side to have read it */
+#define CTRL_P 0x10
+#define CTRL_Q 0x11
 #define STRIKES 3              /* of so many interrupts that could not be sent on, the last is our own */
 
 struct buffer {
@@ -45,9 +48,10 @@ struct stream {
     int source_is_file;    /* named by OPEN: a fault in it must not look like its end */
     int started;           /* START was seen; its flags */
     int flags;
+    uint64_t sent, allowed; /* bytes of stdin since START, and how many those may be */
     int signal_fd;
     int strikes;
-    int held;              /* Ctrl-P was typed */
+    struct detach_keys keys;
     int detach;
     int unread;            /* nothing came back yet, and a reset would mean that the call was not read */
     int again;             /* it was not read */
@@ -108,15 +112,30 @@ static void end_source(struct stream *stream)
     } else if (stream->source_fd > 2) {
         close(stream->source_fd);
     }
+    if (stream->keys.held)
+        queue(stream, PYRT_STDIN, stream->keys.bytes, stream->keys.held);
     queue(stream, PYRT_STDIN, NULL, 0);
     stream->source_fd = -1;
+}
+
+/*
+ * How much of the source may be read now. With credit, whatever was sent of stdin is taken from us whether or not the
+ * container reads it, so that `out` never stays full and a signal never waits.
+ */
+static size_t source_room(const struct stream *stream)
+{
+    if (!(stream->flags & PYRT_START_CREDIT))
+        return TURN_BYTES;
+    uint64_t taken = stream->sent + stream->keys.held;
+    uint64_t room = stream->allowed > taken ? stream->allowed - taken : 0;
+    return room < TURN_BYTES ? (size_t)room : TURN_BYTES;
 }
 
 /* `out` is empty. */
 static void read_source(struct stream *stream)
 {
     unsigned char *payload = stream->out.data + PYRT_FRAME_HEADER;
-    ssize_t count = read(stream->source_fd, payload, TURN_BYTES);
+    ssize_t count = read(stream->source_fd, payload, source_room(stream));
     if (count < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (count < 0 && stream->source_is_file)
@@ -125,9 +144,10 @@ static void read_source(struct stream *stream)
         return end_source(stream);
     size_t length = (size_t)count;
     if (terminal_is_raw())
-        length = terminal_keys(payload, length, &stream->held, &stream->detach);
+        length = terminal_keys(&stream->keys, payload, length, &stream->detach);
     if (!length)
         return;
+    stream->sent += length;
     wire_header(stream->out.data, PYRT_STDIN, length);
     stream->out.end = PYRT_FRAME_HEADER + length;
 }
@@ -136,13 +156,17 @@ static void take_signals(struct stream *stream)
 {
     int number;
     while ((number = signals_next(stream->signal_fd)) > 0) {
+        if (number == SIGTSTP) {
+            signals_stop();
+            continue;
+        }
         if (number == SIGCONT)
             terminal_again();
         if (number == SIGCONT || number == SIGWINCH) {
             queue_size(stream);
             continue;
         }
-        /* behind stdin that nobody reads a signal is stuck, and so would the user be */
+        /* where nobody reads what we send, not even the daemon, a signal is stuck, and so would the user be */
         stream->strikes += number == SIGINT || number == SIGTERM;
         if (!(stream->flags & PYRT_START_SIGNALS) || stream->out_closed || stream->strikes == STRIKES)
             signals_die(number);
@@ -183,6 +207,21 @@ static void start(struct stream *stream, const unsigned char *payload, size_t le
     if (stream->flags)
         for (int i = 0; i < 2; i++)
             sink_unblock(&stream->sinks[i]);
+}
+
+static void set_keys(struct stream *stream, const unsigned char *keys, size_t length)
+{
+    if (length < 1 || length > PYRT_KEYS_MAX || stream->started)
+        fail("the pyrt daemon sent KEYS that make no sense");
+    stream->keys.count = length;
+    memcpy(stream->keys.bytes, keys, length);
+}
+
+static void allow(struct stream *stream, const unsigned char *payload, size_t length)
+{
+    if (length != 8 || !(stream->flags & PYRT_START_CREDIT))
+        fail("the pyrt daemon sent a CREDIT that makes no sense");
+    stream->allowed = wire_get_u64(payload);
 }
 
 static void answer_ask(struct stream *stream, const unsigned char *payload, size_t length)
@@ -267,6 +306,10 @@ static void act(struct stream *stream, int type, const unsigned char *payload, s
         return;
     case PYRT_START:
         return start(stream, payload, length);
+    case PYRT_KEYS:
+        return set_keys(stream, payload, length);
+    case PYRT_CREDIT:
+        return allow(stream, payload, length);
     case PYRT_ASK:
         return answer_ask(stream, payload, length);
     case PYRT_OPEN:
@@ -353,7 +396,7 @@ static void turn(struct stream *stream)
     if (!stream->blocked || sending)
         fds[0] = (struct pollfd){.fd = stream->fd,
                                  .events = (short)((stream->blocked ? 0 : POLLIN) | (sending ? POLLOUT : 0))};
-    if (!sending && stream->source_fd >= 0)
+    if (!sending && stream->source_fd >= 0 && source_room(stream))
         fds[1] = (struct pollfd){.fd = stream->source_fd, .events = POLLIN};
     if (stream->blocked)
         fds[3] = (struct pollfd){.fd = stream->sink->fd, .events = POLLOUT};
@@ -380,7 +423,7 @@ static long now_ms(void)
     return now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* Ctrl-P Ctrl-Q. Closing with bytes unread would reset a TCP connection, and DETACH might be lost with it. */
+/* The detach keys. Closing with bytes unread would reset a TCP connection, and DETACH might be lost with it. */
 static int leave(struct stream *stream)
 {
     static const char TEXT[] = "detached; the container keeps running";
@@ -419,6 +462,7 @@ int serve(int socket_fd, const unsigned char *call, size_t call_bytes, char *con
     stream.unread = !remote;
     stream.again = stream.out_closed = 0;
     stream.source_fd = stream.signal_fd = stream.status = -1;
+    stream.keys = (struct detach_keys){.bytes = {CTRL_P, CTRL_Q}, .count = 2};
     sink_init(&stream.sinks[0], STDOUT_FILENO);
     sink_init(&stream.sinks[1], STDERR_FILENO);
     for (size_t done = 0; done < call_bytes;) {

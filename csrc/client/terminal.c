@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The user's terminal: raw while a container's terminal is shown, and given back whatever ends the client.
+ * The user's terminal: raw while a container's terminal is shown, and given back whatever ends the client (SIGKILL:
+ * guard.c).
  *
  * The saved settings are the program's one piece of global state: a handler for a fatal signal has nothing else.
  */
+
+#define _GNU_SOURCE
 
 #include <errno.h>
 #include <signal.h>
@@ -13,9 +16,6 @@
 #include <unistd.h>
 
 #include "client.h"
-
-#define CTRL_P 0x10
-#define CTRL_Q 0x11
 
 static struct termios saved, raw;
 static volatile sig_atomic_t is_raw;
@@ -45,6 +45,25 @@ void terminal_restore(void)
         return;
     is_raw = 0;
     tcsetattr(STDIN_FILENO, TCSANOW, &saved);
+    guard_end();
+}
+
+/* Of what raw mode is made of; hardware's settings are the driver's, which may not take them as they are given. */
+static int are_equal(const struct termios *a, const struct termios *b)
+{
+    return a->c_iflag == b->c_iflag && a->c_oflag == b->c_oflag && a->c_lflag == b->c_lflag &&
+           !memcmp(a->c_cc, b->c_cc, sizeof a->c_cc);
+}
+
+/* Give stdin's terminal back if it is as we left it; 0, or -errno. Who has changed it meanwhile had a reason. */
+int terminal_give_back(const struct termios *saved_settings, const struct termios *raw_settings)
+{
+    struct termios now;
+    if (tcgetattr(STDIN_FILENO, &now) < 0)
+        return -errno;
+    if (are_equal(&now, raw_settings) && tcsetattr(STDIN_FILENO, TCSANOW, saved_settings) < 0)
+        return -errno;
+    return 0;
 }
 
 static void on_crash(int number)
@@ -62,12 +81,22 @@ int terminal_raw(void)
         return 0;
     raw = saved;
     cfmakeraw(&raw);
-    if (tcsetattr(STDIN_FILENO, TCSANOW, &raw) < 0)
+    guard_terminal(&saved, &raw); /* first: there is no moment at which nobody would give it back */
+    if (tcsetattr(STDIN_FILENO, TCSANOW, &raw) < 0) {
+        guard_end();
         return 0;
+    }
     is_raw = 1;
     for (size_t i = 0; i < sizeof CRASHES / sizeof *CRASHES; i++)
         sigaction(CRASHES[i], &action, NULL);
     return 1;
+}
+
+/* Before a stop. */
+void terminal_pause(void)
+{
+    if (is_raw)
+        tcsetattr(STDIN_FILENO, TCSANOW, &saved);
 }
 
 /* After a stop and SIGCONT: the shell has put its own settings back meanwhile. */
@@ -78,32 +107,26 @@ void terminal_again(void)
 }
 
 /*
- * Look for Ctrl-P Ctrl-Q in what was typed; `*held` says that a Ctrl-P waits for the next key and is not in `data`.
- * `data` has room for one byte more than `length`. Returns how many bytes of it are to be sent; what follows the
- * detach keys is dropped.
+ * Look for the detach keys in what was typed. Of `data`, which has room for PYRT_KEYS_MAX bytes more than `length`, so
+ * many are to be sent as it returns; what follows the keys is dropped. Keys that may be the first of them are held until
+ * it is known, however many reads that takes.
  */
-size_t terminal_keys(unsigned char *data, size_t length, int *held, int *detach)
+size_t terminal_keys(struct detach_keys *keys, unsigned char *data, size_t length, int *detach)
 {
     if (!length)
         return 0;
-    if (*held) {
-        *held = 0;
-        if (data[0] == CTRL_Q) {
-            *detach = 1;
-            return 0;
-        }
-        memmove(data + 1, data, length++);
-        data[0] = CTRL_P;
+    memmove(data + keys->held, data, length);
+    memcpy(data, keys->bytes, keys->held);
+    length += keys->held;
+    keys->held = 0;
+    unsigned char *found = memmem(data, length, keys->bytes, keys->count);
+    if (found) {
+        *detach = 1;
+        return (size_t)(found - data);
     }
-    for (size_t i = 1; i < length; i++) {
-        if (data[i - 1] == CTRL_P && data[i] == CTRL_Q) {
-            *detach = 1;
-            return i - 1;
-        }
-    }
-    if (data[length - 1] == CTRL_P) {
-        *held = 1;
-        length--;
-    }
-    return length;
+    size_t hold = keys->count - 1 < length ? keys->count - 1 : length;
+    while (memcmp(data + length - hold, keys->bytes, hold) != 0)
+        hold--;
+    keys->held = hold;
+    return length - hold;
 }

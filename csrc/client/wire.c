@@ -18,6 +18,11 @@ unsigned wire_get_u32(const unsigned char *data)
     return (unsigned)data[0] << 24 | (unsigned)data[1] << 16 | (unsigned)data[2] << 8 | data[3];
 }
 
+uint64_t wire_get_u64(const unsigned char *data)
+{
+    return (uint64_t)wire_get_u32(data) << 32 | wire_get_u32(data + 4);
+}
+
 void wire_header(unsigned char *header, unsigned type, size_t length)
 {
     pyrt_frame_encode(header, type, length);

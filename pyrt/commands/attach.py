@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pyrt.commands import detaching
 from pyrt.commands.flags import Flag, Options
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ FLAGS = (
     Flag("stderr", "e", help="Connect stderr; with none of the three, all that there are"),
     Flag("no-stdin", help="Do not connect stdin"),
     Flag("sig-proxy", default=True, help="Pass signals on to the container (default: true)"),
+    detaching.FLAG,
 )
 MINIMUM = MAXIMUM = 1
 
@@ -27,6 +29,7 @@ async def run(session: Session, runtime: Runtime, options: Options, arguments: l
     chosen = options.stdin, options.stdout, options.stderr
     stdin, stdout, stderr = chosen if any(chosen) else (True, True, True)
     container = runtime.get(arguments[0])
+    await session.detach_keys(options.detach_keys)
     client = session.hand_over()
     try:
         await runtime.attach(

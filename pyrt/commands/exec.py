@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pyrt.commands import detaching
 from pyrt.commands.configuration import absolute, parse_env, user
 from pyrt.commands.flags import Flag, Options
 from pyrt.container.executing import Program
@@ -19,6 +20,7 @@ FLAGS = (
     Flag("detach", "d", help="Run it in the background, its output going nowhere"),
     Flag("interactive", "i", help="Pass this command's stdin on to it; else its stdin is empty"),
     Flag("tty", "t", help="Give it a terminal (with -i: Ctrl-P Ctrl-Q detaches)"),
+    detaching.FLAG,
     Flag("env", "e", kind=list, metavar="NAME[=VALUE]", help="Set a variable; NAME alone takes the value it has here"),
     Flag("user", "u", kind=user, metavar="USER[:GROUP]", help="Run as this user (default: the container's)"),
     Flag("workdir", "w", kind=absolute, metavar="DIRECTORY", help="Start there (default: where the container did)"),
@@ -42,6 +44,7 @@ async def run(session: Session, runtime: Runtime, options: Options, arguments: l
     if options.detach:
         await runtime.execute(container, program, Viewer(session.size))
         return 0
+    await session.detach_keys(options.detach_keys)
     client = session.hand_over()
     try:
         await runtime.execute(container, program, Viewer(session.size, client, raw=session.raw))

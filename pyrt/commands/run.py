@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyrt.commands import configuration
+from pyrt.commands import configuration, detaching
 from pyrt.commands.flags import Flag, Options
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pyrt.daemon.session import Session
 
 USAGE = "[OPTIONS] IMAGE [COMMAND [ARG...]]"
-FLAGS = (Flag("detach", "d", help="Run it in the background and print its id"), *configuration.FLAGS)
+FLAGS = (Flag("detach", "d", help="Run it in the background and print its id"), detaching.FLAG, *configuration.FLAGS)
 MINIMUM = 1
 
 
@@ -25,6 +25,7 @@ async def run(session: Session, runtime: Runtime, options: Options, arguments: l
         container = await runtime.run(config, name=options.name or "", size=session.size)
         await session.out(f"{container.id}\n")
         return 0
+    await session.detach_keys(options.detach_keys)
     client = session.hand_over()
     try:
         await runtime.run(config, name=options.name or "", size=session.size, client=client, raw=session.raw)

@@ -189,8 +189,11 @@ class Executions:
         )
         self.by_log[execution.log] = execution
         self._reply(request, {"pid": execution.pid})
-        if starting.client is not None:
-            execution.attach(starting.client, stdin=request["stdin"], raw=request["raw"])
+        try:
+            if starting.client is not None:
+                execution.attach(starting.client, stdin=request["stdin"], raw=request["raw"])
+        finally:
+            execution.read_output()
 
     def _fail(self, request: Message, error: PyrtError, starting: Starting) -> None:
         starting.program.give_up()

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from pyrt.container.attachment import Attachment
+from pyrt.container.attachment import WINDOW_BYTES, Attachment
 from pyrt.container.loop import READ, Loop, Timer
 from pyrt.container.raw_attachment import RawAttachment
 from pyrt.container.stdin import Feed, Stdin
@@ -37,7 +37,11 @@ def exit_status(record: ExitRecord) -> int:
 def _stdin_flags(feed: Feed | None) -> int:
     if feed is None:
         return 0
-    return int(frames.START_STDIN | (frames.START_TTY if feed.terminal else 0))
+    return int(frames.START_STDIN | frames.START_CREDIT | (frames.START_TTY if feed.terminal else 0))
+
+
+def _credit(total_bytes: int) -> bytes:
+    return frames.encode(frames.CREDIT, struct.pack(">Q", total_bytes))
 
 
 class Child(Protocol):
@@ -83,16 +87,17 @@ class Process(ABC):
         self._completed = False
         self._concluded = False
         self._stdin: Stdin | None = None
+        self._outputs: list[tuple[int, int]] = []  # owned descriptors, and their frames' types: see read_output
         self._terminal_fd = child.take_fd("terminal_fd")
         stdin_fd = child.take_fd("stdin_fd")
         if self._terminal_fd >= 0:
             self._stdin = Stdin(loop, os.dup(self._terminal_fd), terminal=True)
-            log.add_stream(os.dup(self._terminal_fd), frames.STDOUT)
+            self._outputs.append((os.dup(self._terminal_fd), frames.STDOUT))
         elif stdin_fd >= 0:
             self._stdin = Stdin(loop, stdin_fd, terminal=False)
         for name, kind in (("stdout_fd", frames.STDOUT), ("stderr_fd", frames.STDERR)):
             if (fd := child.take_fd(name)) >= 0:
-                log.add_stream(fd, kind)
+                self._outputs.append((fd, kind))
         loop.watch(child.pidfd, READ, self._on_process_end)
 
     @abstractmethod
@@ -110,6 +115,14 @@ class Process(ABC):
     def _describe_end(self, status: int) -> ExitRecord:
         """Make the record of an end, with the status that `wait` returned, and tell the clients what else there is."""
         return {"code": status if status >= 0 else None, "signal": -status if status < 0 else None}
+
+    def read_output(self) -> None:
+        """Begin to read what it writes: once the client that wants every byte is there.
+
+        Before that the beginning could have left a small log already.
+        """
+        while self._outputs:
+            self.log.add_stream(*self._outputs.pop(0))
 
     # --- clients ---
 
@@ -168,7 +181,8 @@ class Process(ABC):
         try:
             if not raw:
                 sock.settimeout(FIRST_WORD_S)
-                sock.sendall(frames.encode(frames.START, bytes([flags])))
+                words = frames.encode(frames.START, bytes([flags]))
+                sock.sendall(words + _credit(WINDOW_BYTES) if feed is not None else words)
         except OSError:
             sock.close()
             if feed is not None:
@@ -190,6 +204,10 @@ class Process(ABC):
                 break
         self._close_if_done()
 
+    def grant(self, attachment: Attachment, total_bytes: int) -> None:
+        """See `Target`. It goes out between two frames of output; a client that reads none of that sends no more."""
+        self.log.tell_reader(attachment.reader_id, _credit(total_bytes))
+
     def _on_client_gone(self, attachment: Attachment) -> None:
         self.log.remove_reader(attachment.reader_id)
         self._drop(attachment)
@@ -210,6 +228,8 @@ class Process(ABC):
         if self._terminal_fd < 0 or self._stdin is None:
             return
         self.log.close_streams()
+        while self._outputs:
+            os.close(self._outputs.pop()[0])
         self._stdin.close()
         os.close(self._terminal_fd)
         self._terminal_fd = -1

@@ -17,7 +17,7 @@ _CHUNK_BYTES: Final = 64 << 10
 class RawAttachment(Attachment):
     """Reads a raw client's bytes. Its end of input is not its end: it goes on reading what the container writes.
 
-    Where there is no stdin to feed nothing is read before the end, so that a client which sends all the same is held
+    It knows no credit: while the container does not read, nor do we. Where there is no stdin to feed nothing is read before the end, so that a client which sends all the same is held
     back by its own socket. That it hung up is seen by the broadcaster.
     """
 
@@ -35,6 +35,9 @@ class RawAttachment(Attachment):
     def _listen(self) -> None:
         if not self._ended or self._leaving:
             super()._listen()
+
+    def _on_room(self) -> None:
+        self._listen()
 
     def _read(self) -> bool:
         if self.socket.fileno() < 0:
@@ -58,7 +61,7 @@ class RawAttachment(Attachment):
         if self._stdin is None or self._leaving:
             return
         self._stdin.write(data)
-        if self._stdin.full:
+        if self._stdin.pending_bytes:
             self._loop.unwatch(self.socket.fileno())
 
     def _end(self) -> None:

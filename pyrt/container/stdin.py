@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What clients type, on its way into a container: never blocking, never more than a frame or two of each in memory."""
+"""What clients type, on its way into a container: never blocking, and never more of it in memory than clients may send."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ class Stdin:
         self._end_wanted = False  # by one who fed it; others still do
 
     @property
-    def full(self) -> bool:
-        return bool(self._pending)
+    def pending_bytes(self) -> int:
+        """What the container has not taken yet, whoever sent it."""
+        return len(self._pending)
 
     @property
     def open(self) -> bool:
@@ -108,7 +109,8 @@ class Stdin:
 class Feed:
     """One client's share in a process's stdin. Nothing of it ever blocks.
 
-    While `full`, the client should pause; `on_room` is called when there may be room again.
+    While bytes are `pending` the client should pause, or at least not go on for ever; `on_room` is called whenever they
+    have become fewer.
     """
 
     def __init__(self, stdin: Stdin, *, owner: bool) -> None:
@@ -119,8 +121,8 @@ class Feed:
         self._left = False
 
     @property
-    def full(self) -> bool:
-        return self._stdin.full
+    def pending_bytes(self) -> int:
+        return self._stdin.pending_bytes
 
     @property
     def terminal(self) -> bool:

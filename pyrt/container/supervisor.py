@@ -402,8 +402,11 @@ class Supervisor:
         self._by_log[log] = container
         self._recorder.write_start(container.id, container.run, container.started_at)
         self._say({"seq": request["seq"], **container.describe()})
-        if client is not None:
-            container.attach(client, stdin=request["stdin"], raw=request["raw"])
+        try:
+            if client is not None:
+                container.attach(client, stdin=request["stdin"], raw=request["raw"])
+        finally:
+            container.read_output()
         if request["timeout"]:
             container.limit_time(request["timeout"])
 

@@ -35,6 +35,9 @@ class Viewing:
     def deliver(self, number: int) -> None:
         pass
 
+    def grant(self, attachment: Attachment, total_bytes: int) -> None:
+        pass
+
     def on_reader_event(self, *, gone: bool) -> None:
         """The broadcaster is done with it: it has everything, or it hung up."""
         self._on_gone(self)

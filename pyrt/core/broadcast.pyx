@@ -33,6 +33,7 @@ cdef extern from "broadcast.h" nogil:
     struct pyrt_channel:
         pass
     enum:
+        PYRT_TELL_BYTES
         PYRT_DRAINED, PYRT_READER_DONE, PYRT_READER_GONE, PYRT_WRITE_FAILED
     uint64_t PYRT_FROM_START
     uint64_t PYRT_FROM_END
@@ -79,6 +80,7 @@ cdef extern from "broadcast.h" nogil:
     int pyrt_channel_remove_reader(pyrt_channel *channel, int64_t id)
     int pyrt_channel_end_reader(pyrt_channel *channel, int64_t id, const void *last, size_t size)
     int pyrt_channel_settle_reader(pyrt_channel *channel, int64_t id)
+    int pyrt_channel_tell_reader(pyrt_channel *channel, int64_t id, const void *data, size_t size)
     int pyrt_channel_notice(pyrt_channel *channel, const char *text, size_t size)
     int pyrt_channel_finish(pyrt_channel *channel, const void *trailer, size_t size)
     int pyrt_channel_get_status "pyrt_channel_status"(pyrt_channel *channel, pyrt_channel_status_t *status)
@@ -370,6 +372,24 @@ cdef class Log:
         if ret == -ENOENT:
             return False
         check(ret, "settle_reader")
+        return True
+
+    def tell_reader(self, int64_t reader_id, const unsigned char[::1] data not None) -> bool:
+        """Send a reader alone whole frames (64 bytes at most), as soon as the frame it is in has been sent.
+
+        They take the place of what it was to be told and has not been yet. False if it had left, is at its end, or is
+        raw.
+        """
+        cdef size_t size = <size_t>data.shape[0]
+        cdef int ret
+        if not 0 < size <= PYRT_TELL_BYTES:
+            raise ValueError(f"tell_reader: {size} bytes are none or more than {PYRT_TELL_BYTES}")
+        cdef pyrt_channel *channel = self.made()
+        with nogil:
+            ret = pyrt_channel_tell_reader(channel, reader_id, &data[0], size)
+        if ret == -ENOENT or ret == -EALREADY:
+            return False
+        check(ret, "tell_reader")
         return True
 
     def notice(self, const unsigned char[::1] text not None) -> None:

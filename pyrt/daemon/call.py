@@ -9,7 +9,7 @@ from typing import Any, Final, TypeGuard
 
 from pyrt.errors import ProtocolError
 
-VERSION: Final = 1
+VERSION: Final = 2  # 2: KEYS and CREDIT, without which a client could not stream
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,10 @@ class FrameSession(Session):
     async def fail(self, text: str) -> None:
         await self._send_frame(frames.ERROR, encode(text)[:_LINE_BYTES])
 
+    async def detach_keys(self, keys: bytes) -> None:
+        if keys:
+            await self._send_frame(frames.KEYS, keys)
+
     async def _send_status(self, status: int) -> None:
         await self._send_frame(frames.EXIT, (status & 0xFFFFFFFF).to_bytes(4, "big"))
 

@@ -253,7 +253,11 @@ def _peer(connection: socket.socket) -> str:
 
 
 def _tune(connection: socket.socket) -> None:
-    """Send at once what is written, and find out within two minutes that a silent peer is not there any more."""
+    """Send at once what is written, and find out within two minutes that a silent peer is not there any more.
+
+    Probes are sent while all is quiet; who streams looks after the rest (`pyrt.container.peer`). TCP_USER_TIMEOUT would
+    not do: it ends the connection of a peer that is there, but does not read, as well.
+    """
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4)):

@@ -47,6 +47,9 @@ class RawSession(Session):
     async def fail(self, text: str) -> None:
         await self._send(encode(f"Error: {text}\n"))
 
+    async def detach_keys(self, keys: bytes) -> None:
+        pass
+
     async def _send_status(self, status: int) -> None:
         pass
 

@@ -81,6 +81,10 @@ class Session(abc.ABC):
     async def fail(self, text: str) -> None:
         """Show `Error: TEXT` on the client's stderr. An exit status has to follow."""
 
+    @abc.abstractmethod
+    async def detach_keys(self, keys: bytes) -> None:
+        """Say, before the connection is handed over, which keys leave the container running; none: the usual ones."""
+
     async def exit(self, status: int) -> None:
         """End the conversation with a status, and let the client take what it has not read yet."""
         await self._send_status(status)

@@ -30,7 +30,7 @@ def run(program: str, *argv: str, **environment: str) -> subprocess.CompletedPro
 def test_call_carries_what_the_daemon_needs(client: Client, tmp_path: Path) -> None:
     assert client.run(answer, "run", "-it", "x", cwd=tmp_path).returncode == 0
     assert client.value == {
-        "version": 1,
+        "version": 2,
         "argv": ["run", "-it", "x"],
         "cwd": str(tmp_path),
         "tty": [False, False, False],

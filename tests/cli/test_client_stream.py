@@ -17,6 +17,7 @@ import pytest
 
 from tests.cli.conftest import Client
 from tests.cli.fake_server import (
+    CREDIT,
     ERROR,
     NOTICE,
     SIGNAL,
@@ -24,10 +25,12 @@ from tests.cli.fake_server import (
     STDERR,
     STDIN,
     STDOUT,
+    WITH_CREDIT,
     WITH_SIGNALS,
     WITH_STDIN,
     Peer,
 )
+from tests.processes import wait_until
 
 MEGABYTES = 100
 
@@ -316,12 +319,14 @@ def test_signals_stuck_behind_unread_stdin_end_the_client_at_the_third(client: C
     done = threading.Event()
 
     def talk(peer: Peer) -> None:
+        peer.socket.recv(1, socket.MSG_PEEK)
         peer.send(STDOUT, b"go")
         done.wait(20)
 
     with open("/dev/zero", "rb") as zero:
         process, server = client.start(started(WITH_STDIN | WITH_SIGNALS, talk), "x", stdin=zero)
         assert process.stdout and process.stdout.read(2) == b"go"
+        wait_until(lambda: state(process.pid) == "S", what="all being full, for there is always more to read")
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
             while pending(process.pid):  # one at a time: equal signals coalesce, and others are taken by number
                 pass
@@ -329,6 +334,10 @@ def test_signals_stuck_behind_unread_stdin_end_the_client_at_the_third(client: C
         process.communicate(timeout=20)
     done.set()
     assert process.returncode == -signal.SIGINT
+
+
+def state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def pending(pid: int) -> bool:
@@ -350,3 +359,49 @@ def test_without_signals_flag_the_client_dies_of_them(client: Client) -> None:
     process.communicate(timeout=20)
     assert process.returncode == -signal.SIGTERM
     server.result()
+
+
+def test_of_stdin_no_more_than_there_is_credit_for_and_signals_pass_it(client: Client) -> None:
+    go = threading.Event()
+
+    def talk(peer: Peer) -> list[int]:
+        peer.send(STDOUT, b"go")
+        assert peer.expect(SIGNAL) == struct.pack(">I", signal.SIGUSR1)  # before there is any credit
+        peer.send(CREDIT, struct.pack(">Q", 100_000))
+        sizes = [len(peer.expect(STDIN))]
+        while sum(sizes) < 100_000:
+            sizes.append(len(peer.expect(STDIN)))
+        go.set()
+        assert peer.expect(SIGNAL) == struct.pack(">I", signal.SIGUSR2)
+        peer.send(CREDIT, struct.pack(">Q", 100_001))
+        sizes.append(len(peer.expect(STDIN)))
+        peer.exit()
+        return sizes
+
+    with open("/dev/zero", "rb") as zero:
+        process, server = client.start(started(WITH_STDIN | WITH_SIGNALS | WITH_CREDIT, talk), "x", stdin=zero)
+        assert process.stdout and process.stdout.read(2) == b"go"
+        process.send_signal(signal.SIGUSR1)
+        assert go.wait(20)
+        process.send_signal(signal.SIGUSR2)
+        process.communicate(timeout=20)
+    sizes = server.result()
+    assert sum(sizes) == 100_001 and sizes[-1] == 1
+
+
+def test_the_end_of_stdin_is_looked_for_where_there_is_credit(client: Client) -> None:
+    def talk(peer: Peer) -> None:
+        peer.send(CREDIT, struct.pack(">Q", 5))
+        assert peer.expect(STDIN) == b"hello"
+        peer.send(CREDIT, struct.pack(">Q", 6))
+        assert peer.expect(STDIN) == b""
+        peer.exit()
+
+    result = client.run(started(WITH_STDIN | WITH_CREDIT, talk), stdin=b"hello")
+    assert (result.returncode, result.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(("flags", "payload"), [(WITH_STDIN, bytes(8)), (WITH_STDIN | WITH_CREDIT, bytes(4))])
+def test_credit_that_makes_no_sense(client: Client, flags: int, payload: bytes) -> None:
+    result = client.run(started(flags, lambda peer: peer.send(CREDIT, payload)))
+    assert (result.returncode, result.stderr) == (125, b"Error: the pyrt daemon sent a CREDIT that makes no sense\n")

@@ -11,26 +11,31 @@ import struct
 import subprocess
 import termios
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cli.conftest import Client
 from tests.cli.fake_server import (
+    CREDIT,
     DETACH,
     ERROR,
+    KEYS,
     NOTICE,
     RESIZE,
     SIGNAL,
     START,
     STDIN,
     STDOUT,
+    WITH_CREDIT,
     WITH_SIGNALS,
     WITH_STDIN,
     WITH_TTY,
     FakeServer,
     Peer,
 )
+from tests.processes import alive, wait_gone, wait_until
 
 INTERACTIVE = WITH_STDIN | WITH_TTY | WITH_SIGNALS
 
@@ -44,16 +49,21 @@ class OnTerminal:
         self.resize(33, 101)
         self.before = termios.tcgetattr(self.theirs)
         self.process: subprocess.Popen[bytes] | None = None
+        self.flags = INTERACTIVE
 
-    def start(self, then: Callable[[Peer], Any], flags: int = INTERACTIVE) -> FakeServer:
+    def start(self, then: Callable[[Peer], Any], flags: int = INTERACTIVE, *, keys: bytes = b"", job: bool = False) -> FakeServer:
         def script(peer: Peer) -> Any:
             self.call = peer.call()
+            if keys:
+                peer.send(KEYS, keys)
             peer.send(START, bytes([flags]))
             return then(peer)
 
         server = self.client.serve(script)
+        # a shell's job can be stopped; the head of a session, with nobody in it to continue it, cannot
+        shell = ["sh", "-c", 'set -m; "$@"; kill -STOP $$; fg', "sh"] if job else []
         self.process = subprocess.Popen(
-            ["setsid", "--ctty", self.client.program, "-H", server.address, "x"],
+            ["setsid", "--ctty", *shell, self.client.program, "-H", server.address, "x"],
             stdin=self.theirs,
             stdout=self.theirs,
             stderr=self.theirs,
@@ -181,6 +191,76 @@ def test_half_of_the_detach_keys_are_keys(terminal: OnTerminal) -> None:
     assert server.result() == expected
 
 
+def typed_until(peer: Peer, last: int, size: int) -> bytes:
+    """What is typed until a frame of type `last`, or so many bytes of it."""
+    peer.expect(RESIZE)
+    peer.send(STDOUT, b"ready")
+    typed = b""
+    while len(typed) < size:
+        kind, payload = peer.receive()
+        if kind == last:
+            return typed
+        assert kind == STDIN
+        typed += payload
+    peer.exit()
+    return typed
+
+
+@pytest.mark.parametrize("one_by_one", [True, False])
+@pytest.mark.parametrize(
+    ("keys", "typed", "passed"),
+    [
+        (b"\x01", b"ab\x01", b"ab"),
+        (b"~.", b"\x10\x11~~x~~.", b"\x10\x11~~x~"),
+        (b"aab", b"aacaaab", b"aaca"),
+        (b"abcabd", b"abcabcabd", b"abc"),
+        (b"\0" * 16, b"\0" * 15 + b"1" + b"\0" * 16, b"\0" * 15 + b"1"),
+    ],
+)
+def test_other_detach_keys(terminal: OnTerminal, keys: bytes, typed: bytes, passed: bytes, one_by_one: bool) -> None:
+    server = terminal.start(lambda peer: typed_until(peer, DETACH, 1 << 20), keys=keys)
+    terminal.until(b"ready")
+    for piece in [typed[i : i + 1] for i in range(len(typed))] if one_by_one else [typed]:
+        terminal.type(piece)
+    terminal.until(b"detached")
+    assert terminal.wait() == 0
+    assert server.result() == passed
+
+
+def test_the_usual_keys_are_typed_where_there_are_others(terminal: OnTerminal) -> None:
+    server = terminal.start(lambda peer: typed_until(peer, DETACH, 5), keys=b"\x01\x02")
+    terminal.until(b"ready")
+    terminal.type(b"\x10\x11\x01\x01c")
+    assert terminal.wait() == 0
+    assert server.result() == b"\x10\x11\x01\x01c"
+
+
+@pytest.mark.parametrize("keys", [b"", b"x" * 17])
+def test_keys_that_make_no_sense(client: Client, keys: bytes) -> None:
+    result = client.run(lambda peer: (peer.call(), peer.send(KEYS, keys)))
+    assert (result.returncode, result.stderr) == (125, b"Error: the pyrt daemon sent KEYS that make no sense\n")
+
+
+def test_held_keys_cost_credit_too(terminal: OnTerminal) -> None:
+    """Each byte of the terminal's end is passed on, the one that may yet have become a detach key as well."""
+
+    def talk(peer: Peer) -> bytes:
+        peer.expect(RESIZE)
+        peer.send(CREDIT, struct.pack(">Q", 2)).send(STDOUT, b"ready")
+        typed = peer.expect(STDIN)
+        peer.send(CREDIT, struct.pack(">Q", 4))
+        while len(typed) < 4:
+            typed += peer.expect(STDIN)
+        peer.exit()
+        return typed
+
+    server = terminal.start(talk, INTERACTIVE | WITH_CREDIT)
+    terminal.until(b"ready")
+    terminal.type(b"a\x10\x10bc")
+    assert terminal.wait() == 0
+    assert server.result() == b"a\x10\x10b"
+
+
 def test_detach_keys_while_stdin_and_output_are_stuck(terminal: OnTerminal) -> None:
     """Neither direction moves; the user still gets out."""
     import threading
@@ -222,6 +302,92 @@ def test_fatal_signals_give_the_terminal_back(terminal: OnTerminal, number: sign
     assert terminal.wait() == -number
     assert terminal.is_restored()
     server.result()
+
+
+def test_even_sigkill_gives_the_terminal_back(terminal: OnTerminal) -> None:
+    server = terminal.start(lambda peer: (peer.expect(RESIZE), peer.send(STDOUT, b"ready"), peer.receive()))
+    terminal.until(b"ready")
+    assert terminal.process and not terminal.is_restored()
+    terminal.process.kill()
+    terminal.wait()
+    wait_until(terminal.is_restored, what="the terminal as it was")
+    with pytest.raises(EOFError):  # at once: nothing of the client holds the connection
+        server.result()
+
+
+def test_what_somebody_else_made_of_the_terminal_stays(terminal: OnTerminal) -> None:
+    """A shell that has put its own settings back, say, before the client that it stopped was killed."""
+    server = terminal.start(lambda peer: (peer.expect(RESIZE), peer.send(STDOUT, b"ready"), peer.receive()))
+    terminal.until(b"ready")
+    assert terminal.process
+    [guard] = children(terminal.process.pid)
+    terminal.process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, terminal.process.pid, os.WSTOPPED)
+    shells = termios.tcgetattr(terminal.theirs)
+    shells[3] |= termios.ECHO
+    termios.tcsetattr(terminal.theirs, termios.TCSANOW, shells)
+    terminal.process.kill()
+    terminal.wait()
+    wait_gone(guard)
+    assert termios.tcgetattr(terminal.theirs) == shells
+    with pytest.raises(EOFError):
+        server.result()
+
+
+def test_the_guard_is_there_for_a_raw_terminal_alone_and_ends_with_the_client(terminal: OnTerminal) -> None:
+    def talk(peer: Peer) -> None:
+        kind = RESIZE if terminal.flags & WITH_TTY else None
+        assert kind is None or peer.expect(kind)
+        peer.send(STDOUT, b"ready")
+        peer.expect(STDIN)
+        peer.exit(4)
+
+    for flags, expected in ((INTERACTIVE, 1), (WITH_STDIN | WITH_SIGNALS, 0)):
+        terminal.flags = flags
+        server = terminal.start(talk, flags)
+        terminal.until(b"ready")
+        assert terminal.process
+        guards = children(terminal.process.pid)
+        assert len(guards) == expected
+        for guard in guards:
+            wait_until(lambda: len(os.listdir(f"/proc/{guard}/fd")) == 2, what="the terminal and its pipe alone")  # noqa: B023
+        terminal.type(b"x\n")
+        assert terminal.wait() == 4
+        assert terminal.is_restored() and not any(alive(guard) for guard in guards)
+        server.result()
+
+
+def children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_sigtstp_stops_it_with_the_terminal_given_back(terminal: OnTerminal) -> None:
+    def talk(peer: Peer) -> None:
+        peer.expect(RESIZE)
+        peer.send(STDOUT, b"ready")
+        peer.expect(RESIZE)
+        peer.send(STDOUT, b"again")
+        peer.expect(STDIN)
+        peer.exit()
+
+    server = terminal.start(talk, job=True)
+    terminal.until(b"ready")
+    assert terminal.process
+    [pid] = children(terminal.process.pid)
+    os.kill(pid, signal.SIGTSTP)
+    os.waitid(os.P_PID, terminal.process.pid, os.WSTOPPED)  # which its shell does when its job has stopped
+    assert stopped(pid) and terminal.is_restored()
+    terminal.process.send_signal(signal.SIGCONT)
+    terminal.until(b"again")
+    assert not terminal.is_restored()
+    terminal.type(b"x")
+    assert terminal.wait() == 0
+    assert terminal.is_restored()
+    server.result()
+
+
+def stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def test_ctrl_c_is_a_key_in_raw_mode_and_a_signal_without_a_tty(terminal: OnTerminal) -> None:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -35,15 +36,31 @@ def test_containers_run_on_and_the_next_command_finds_them(pyrt: Pyrt) -> None:
 
 
 def test_output_and_status_while_there_is_no_daemon(pyrt: Pyrt, probe: Path) -> None:
-    """More than a pipe holds: nothing blocks a container whose daemon is gone."""
-    size = 8 << 20
-    identifier = pyrt.detached("bb", "sh", "-c", f"sleep 0.3; probe emit 1 {size} 23; exit 42")
+    """More than anything holds but the disk: nothing blocks a container whose daemon is gone, and all of it is there."""
+    size = 200 << 20
+    large = ("--log-opt", "max-size=64m", "--log-opt", "max-file=5")
+    script = f"read go; probe emit 1 {size} 23; exit 42"
+    writer = pyrt.start("run", "-i", "--name", "writer", *large, "bb", "sh", "-c", script, stdin=subprocess.PIPE)
+    pyrt.wait_status("writer", "Up")
     pyrt.kill_daemon()
-    wait_until(lambda: not container_processes(pyrt), seconds=30, what="the container's end")
-    assert pyrt.ok("wait", identifier).text == "42"
-    expected = subprocess.run([probe, "emit", "1", str(size), "23"], check=True, capture_output=True).stdout
-    assert hashlib.sha256(pyrt.ok("logs", identifier).out).digest() == hashlib.sha256(expected).digest()
-    pyrt.ok("rm", identifier)
+    assert writer.stdin
+    writer.stdin.write(b"go\n")
+    writer.kill()  # with what it was told; nobody reads the output but the supervisor
+    wait_until(lambda: not container_processes(pyrt), seconds=60, what="the container's end")
+    assert pyrt.ok("wait", "writer").text == "42"
+    reader = pyrt.start("logs", "writer")
+    with subprocess.Popen([probe, "emit", "1", str(size), "23"], stdout=subprocess.PIPE) as oracle:
+        assert reader.stdout and oracle.stdout
+        assert digest_of(reader.stdout) == digest_of(oracle.stdout)
+    assert reader.wait(timeout=20) == 0
+    pyrt.ok("rm", "writer")
+
+
+def digest_of(stream: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while data := stream.read(1 << 18):
+        digest.update(data)
+    return digest.hexdigest()
 
 
 def test_a_foreground_run_outlives_the_daemon(pyrt: Pyrt) -> None:

@@ -178,7 +178,7 @@ def test_who_does_not_read_stops_its_own_container_only(pyrt: Pyrt, unix: str) -
 
 def test_bytes_that_are_frames_are_bytes(pyrt: Pyrt, unix: str) -> None:
     """To a raw session and to a raw stream alike."""
-    call = {"version": 1, "argv": ["ps"], "cwd": "/", "tty": [False] * 3, "size": [0, 0]}
+    call = {"version": 2, "argv": ["ps"], "cwd": "/", "tty": [False] * 3, "size": [0, 0]}
     payload = json.dumps(call).encode()
     frame = struct.pack(">B3xI", 0x10, len(payload)) + payload
     assert rcli_client.call(unix, "run", "--rm", "-i", "bb", "cat", input=frame) == frame

@@ -6,11 +6,13 @@ from __future__ import annotations
 import hashlib
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.harness import Pyrt
+from tests.integration.test_memory import status_kib
 from tests.processes import wait_until
 
 pytestmark = [pytest.mark.root, pytest.mark.both_engines]
@@ -37,6 +39,16 @@ def test_binary_output_of_any_size(pyrt: Pyrt, probe: Path, size: int) -> None:
     result = pyrt.run("bb", "probe", "emit", "1", str(size), "7", timeout=60)
     assert result.status == 0 and len(result.out) == size
     assert hashlib.sha256(result.out).digest() == hashlib.sha256(expected(probe, size, 7)).digest()
+
+
+def test_the_beginning_is_there_however_little_the_log_keeps(pyrt: Pyrt, probe: Path) -> None:
+    tiny = ("--log-opt", "max-size=4k", "--log-opt", "max-file=1")
+    data = expected(probe, 200_000, 19)
+    pyrt.detached("--name", "c", "bb", "sleep", "60")
+    for _ in range(8):
+        assert pyrt.run(*tiny, "bb", "probe", "emit", "1", "200000", "19").out == data
+        assert pyrt.ok("exec", "c", "probe", "emit", "1", "200000", "19").out == data
+    pyrt.ok("rm", "-f", "c")
 
 
 def test_both_streams_busy(pyrt: Pyrt, probe: Path) -> None:
@@ -136,3 +148,51 @@ def test_a_signal_behind_stdin_that_the_container_has_closed(pyrt: Pyrt) -> None
     assert command.stdout and command.stdout.readline() == b"ready\n"
     command.terminate()
     assert command.wait(timeout=20) == 9
+
+
+@pytest.mark.parametrize("way", ["run", "exec", "attach"])
+def test_a_signal_passes_stdin_that_the_container_does_not_read(pyrt: Pyrt, way: str) -> None:
+    """The first one, however much lies before it."""
+    script = "trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done"
+    with open("/dev/zero", "rb") as zero:
+        if way == "run":
+            command = pyrt.start("run", "--name", "deaf", "-i", "bb", "sh", "-c", script, stdin=zero.fileno())
+        else:
+            program = ("sh", "-c", script) if way == "attach" else ("sleep", "60")
+            pyrt.detached("--name", "deaf", "-i", "bb", *program)
+            words = ("attach", "deaf") if way == "attach" else ("exec", "-i", "deaf", "sh", "-c", script)
+            command = pyrt.start(*words, stdin=zero.fileno())
+    if way == "attach":
+        wait_until(lambda: pyrt.ok("logs", "deaf").out == b"ready\n", what="the container being ready")
+        wait_until(lambda: rests(command.pid), what="all its credit being spent")
+    else:
+        assert command.stdout and command.stdout.readline() == b"ready\n"
+    command.terminate()
+    assert command.wait(timeout=20) == 9
+    pyrt.ok("rm", "-f", "deaf")
+
+
+def rests(pid: int) -> bool:
+    """Whether the client has taken stdin and takes no more."""
+
+    def taken() -> int:
+        lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("rchar:"))
+
+    before = taken()
+    time.sleep(0.05)
+    return taken() == before > 100_000
+
+
+def test_what_the_container_does_not_read_takes_no_memory(pyrt: Pyrt) -> None:
+    memory = status_kib(pyrt.supervisor_pid, "VmRSS")
+    with open("/dev/zero", "rb") as zero:
+        commands = [
+            pyrt.start("run", "--rm", "--name", f"deaf{i}", "-i", "bb", "sleep", "60", stdin=zero.fileno())
+            for i in range(2)
+        ]
+    wait_until(lambda: all(rests(command.pid) for command in commands), what="each client's credit being spent")
+    assert status_kib(pyrt.supervisor_pid, "VmRSS") < memory + 6 * 1024
+    for command in commands:
+        command.terminate()
+        assert command.wait(timeout=20) == 137

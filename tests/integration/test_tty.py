@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import termios
+
 import pytest
 
 from tests.harness import Pyrt
 from tests.processes import wait_until
+from tests.terminal import Terminal
 
 pytestmark = [pytest.mark.root, pytest.mark.both_engines]
 
@@ -120,3 +125,73 @@ def test_output_of_a_terminal_goes_to_the_log(pyrt: Pyrt) -> None:
     pyrt.ok("wait", identifier)
     assert pyrt.ok("logs", identifier).out == b"logged\r\n"
     pyrt.ok("rm", identifier)
+
+
+def raw(terminal: Terminal) -> bool:
+    return terminal.modes()[3] & 0o12 == 0
+
+
+def test_chosen_detach_keys(pyrt: Pyrt) -> None:
+    """Of `run`, `attach`, `exec` and `start`; the usual ones are keys like any other then."""
+    cat = ("bb", "sh", "-c", "stty raw -echo; echo ready; exec cat")
+    with pyrt.pty("run", "-it", "--detach-keys", "ctrl-a,x", "--name", "left", *cat) as terminal:
+        terminal.expect(b"ready")
+        terminal.send(CTRL_P + CTRL_Q + b"\x01y")
+        terminal.expect(CTRL_P + CTRL_Q + b"\x01y")
+        terminal.send(b"\x01x")
+        assert terminal.wait() == 0
+    with pyrt.pty("attach", "--detach-keys=ctrl-@", "left") as terminal:
+        wait_until(lambda: raw(terminal), what="raw mode")
+        terminal.send(b"a")
+        terminal.expect(b"a")
+        terminal.send(b"\0")
+        assert terminal.wait() == 0 and not raw(terminal)
+    with pyrt.pty("exec", "-it", "--detach-keys", "~,.", "left", *cat[1:]) as terminal:
+        terminal.expect(b"ready")
+        terminal.send(b"~~")
+        terminal.expect(b"~")
+        terminal.send(b".")
+        assert terminal.wait() == 0
+    pyrt.ok("stop", "left")
+    with pyrt.pty("start", "-ai", "--detach-keys", "DEL", "left") as terminal:
+        terminal.expect(b"ready")
+        terminal.send(b"\x7f")
+        assert terminal.wait() == 0
+    assert pyrt.status_of("left").startswith("Up")
+    pyrt.ok("rm", "-f", "left")
+    assert "for --detach-keys: expected keys such as ctrl-p,ctrl-q" in pyrt("attach", "--detach-keys=alt-x", "left").error
+
+
+def test_a_new_size_passes_keys_that_nobody_reads(pyrt: Pyrt) -> None:
+    script = "stty raw -echo; trap 'stty size' WINCH; echo ready; while :; do sleep 0.05; done"
+    with pyrt.pty("run", "--rm", "-it", "--name", "deaf", "bb", "sh", "-c", script) as terminal:
+        terminal.expect(b"ready")
+        for _ in range(64):
+            terminal.send(b"k" * 1024)
+        terminal.resize(50, 132)
+        terminal.expect(b"50 132")
+        pyrt.ok("kill", "deaf")
+        assert terminal.wait() == 137
+
+
+@pytest.mark.parametrize("victim", ["client", "supervisor"])
+def test_the_terminal_is_what_it_was_whatever_is_killed(pyrt: Pyrt, victim: str) -> None:
+    with pyrt.pty("run", "-it", "--name", "victim", "bb", "sh", "-c", "echo ready; cat") as terminal:
+        before = terminal.settings
+        terminal.expect(b"ready")
+        assert raw(terminal) and termios.tcgetattr(terminal.fd) != before
+        os.kill(terminal.process.pid if victim == "client" else pyrt.supervisor_pid, signal.SIGKILL)
+        assert terminal.wait() == (-signal.SIGKILL if victim == "client" else 125)
+        wait_until(lambda: termios.tcgetattr(terminal.fd) == before, what="the terminal as it was")
+    wait_until(lambda: pyrt("rm", "-f", "victim").status == 0, what="the container removed")
+
+
+def test_the_daemons_death_changes_no_terminal(pyrt: Pyrt) -> None:
+    with pyrt.pty("run", "--rm", "-it", "bb", "sh", "-c", "echo ready; read line; exit 3") as terminal:
+        before = terminal.settings
+        terminal.expect(b"ready")
+        pyrt.kill_daemon()
+        assert raw(terminal)
+        terminal.send(b"\r")
+        assert terminal.wait() == 3
+        assert termios.tcgetattr(terminal.fd) == before

@@ -58,7 +58,7 @@ def closed(fd: int) -> bool:
 def test_what_fits_goes_at_once() -> None:
     pipe = Pipe()
     pipe.stdin.write(b"hello")
-    assert not pipe.stdin.full and os.read(pipe.out, 9) == b"hello"
+    assert not pipe.stdin.pending_bytes and os.read(pipe.out, 9) == b"hello"
     pipe.stdin.close()
     assert os.read(pipe.out, 9) == b""
     os.close(pipe.out)
@@ -68,20 +68,20 @@ def test_partial_writes_keep_order_and_the_end_comes_last() -> None:
     pipe = Pipe()
     data = os.urandom(SIZE)
     pipe.stdin.write(data[: SIZE // 2])
-    assert pipe.stdin.full
+    assert pipe.stdin.pending_bytes
     pipe.stdin.write(data[SIZE // 2 :])
     pipe.stdin.end()
     pipe.stdin.end()
     pipe.stdin.write(b"after the end")
     assert pipe.read_to_end() == data
-    assert not pipe.stdin.full and pipe.rooms >= 1
+    assert not pipe.stdin.pending_bytes and pipe.rooms >= 1
 
 
 def test_a_container_that_reads_no_more() -> None:
     pipe = Pipe()
     os.close(pipe.out)
     pipe.stdin.write(b"nobody")
-    assert not pipe.stdin.full and pipe.rooms == 1
+    assert not pipe.stdin.pending_bytes and pipe.rooms == 1
     pipe.stdin.write(b"nobody")
     pipe.stdin.end()
     pipe.stdin.close()
@@ -91,9 +91,9 @@ def test_a_container_that_stops_reading_while_full_makes_room() -> None:
     """Otherwise the client's socket would not be looked at again, and the signals in it stay there."""
     pipe = Pipe()
     pipe.stdin.write(bytes(SIZE))
-    assert pipe.stdin.full and pipe.rooms == 0
+    assert pipe.stdin.pending_bytes and pipe.rooms == 0
     os.close(pipe.out)
-    pipe.run_until(lambda: not pipe.stdin.full)
+    pipe.run_until(lambda: not pipe.stdin.pending_bytes)
     assert pipe.rooms == 1
 
 
@@ -113,7 +113,7 @@ def test_closing_forgets_what_was_not_written() -> None:
     pipe.stdin.write(bytes(SIZE))
     pipe.stdin.close()
     pipe.stdin.close()
-    assert not pipe.stdin.full and closed(fd)
+    assert not pipe.stdin.pending_bytes and closed(fd)
     os.close(pipe.out)
 
 

@@ -159,3 +159,59 @@ def test_a_reader_that_detaches_is_sent_whole_frames_and_the_exit(broadcaster, l
     assert log.end_reader(reader.id) is False
     assert log.streams == 1
     os.close(into)
+
+
+@pytest.mark.parametrize("options", [{}, {"streams": (frames.STDERR,)}])
+def test_what_a_reader_alone_is_told_stands_between_two_frames(log, options):
+    """Told over and over while a torrent passes it; of what it was not told in time the last counts."""
+    reader, other = Reader(log, guaranteed=True, **options), Reader(log, guaranteed=True)
+    into = [add_pipe(log, frames.STDOUT), add_pipe(log, frames.STDERR)]
+    data = os.urandom(3_000_000)
+    writers = [threading.Thread(target=write_and_close, args=(fd, data)) for fd in into]
+    found: dict[str, list[tuple[int, bytes]]] = {}
+    collectors = [
+        threading.Thread(target=lambda: found.update(reader=reader.frames())),
+        threading.Thread(target=lambda: found.update(other=other.frames())),
+    ]
+    for thread in (*writers, *collectors):
+        thread.start()
+    count, busy = 0, True
+    while busy:
+        busy = any(thread.is_alive() for thread in writers)
+        count += 1
+        assert log.tell_reader(reader.id, frames.encode(frames.CREDIT, count.to_bytes(8, "big")))
+    log.finish(TRAILER)
+    for thread in (*writers, *collectors):
+        thread.join()
+    numbers = [int.from_bytes(payload, "big") for kind, payload in found["reader"] if kind == frames.CREDIT]
+    assert numbers == sorted(set(numbers)) and numbers[-1] == count
+    assert joined(found["reader"], frames.STDERR) == joined(found["other"], frames.STDERR) == data
+    assert joined(found["reader"], frames.STDOUT) == (b"" if "streams" in options else data)
+    assert not joined(found["other"], frames.CREDIT)
+    assert log.tell_reader(reader.id, TRAILER) is False
+
+
+def test_a_reader_that_is_told_something_while_it_is_overtaken(broadcaster, tmp_path):
+    log = open_log(broadcaster, tmp_path, size=65536, files=2)
+    reader = Reader(log)
+    into = add_pipe(log)
+    word = frames.encode(frames.CREDIT, bytes(8))
+    write_all(into, os.urandom(500_000))  # more than the socket takes: it is inside a frame
+    assert log.tell_reader(reader.id, word)
+    write_all(into, os.urandom(1_000_000))
+    os.close(into)
+    wait_until(lambda: log.streams == 0)
+    log.finish(TRAILER)
+    found = reader.frames()
+    assert [payload for kind, payload in found if kind == frames.CREDIT] == [bytes(8)]
+    missed = [int(payload.split()[1]) for kind, payload in found if kind == frames.NOTICE]
+    assert len(joined(found, frames.STDOUT)) + sum(missed) == 1_500_000 and missed
+
+
+def test_who_cannot_be_told_anything(log):
+    raw = Reader(log, raw=True)
+    assert log.tell_reader(raw.id, TRAILER) is False
+    assert log.tell_reader(99, TRAILER) is False
+    for size in (0, 65):
+        with pytest.raises(ValueError, match="none or more than 64"):
+            log.tell_reader(raw.id, bytes(size))

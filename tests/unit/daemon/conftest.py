@@ -27,7 +27,7 @@ def run(main: Coroutine[Any, Any, Any]) -> Any:
 
 
 def call_payload(*argv: str) -> bytes:
-    return json.dumps({"version": 1, "argv": argv, "cwd": "/", "tty": [False] * 3, "size": [0, 0]}).encode()
+    return json.dumps({"version": 2, "argv": argv, "cwd": "/", "tty": [False] * 3, "size": [0, 0]}).encode()
 
 
 class FakeClient:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pyrt.daemon.call import Call, parse_call
 from pyrt.errors import ProtocolError
 
-GOOD: dict[str, Any] = {"version": 1, "argv": ["ps"], "cwd": "/", "tty": [True, False, True], "size": [24, 80]}
+GOOD: dict[str, Any] = {"version": 2, "argv": ["ps"], "cwd": "/", "tty": [True, False, True], "size": [24, 80]}
 
 
 def encoded(**changes: Any) -> bytes:
@@ -37,9 +37,10 @@ def test_bytes_that_are_not_utf8() -> None:
         b"null",
         b"[" * 100_000,
         b'{"a":' * 100_000,
-        b'{"version":1}',
+        b'{"version":2}',
         b'{"version":' + b"1" * 10_000 + b"}",
-        encoded(version=2),
+        encoded(version=1),
+        encoded(version=3),
         encoded(version=True),
         encoded(version="1"),
         encoded(argv="ps"),

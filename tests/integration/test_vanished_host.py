@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A client whose host is gone, without a word: found by the kernel's probes, and no matter to anybody else meanwhile.
+
+The instance lives in a network namespace of its own, in which a wall then goes up between client and daemon.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_tls import free_port
+from tests.harness import Pyrt, client_path
+from tests.integration.test_attach import connected, finish, line, say
+from tests.processes import wait_until
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
+
+SIZE = 24 << 20
+PIDFD_GETFD = 438
+CUT = "table inet cut { chain input { type filter hook input priority 0; tcp dport %d drop; tcp sport %d drop; }; }"
+
+
+class Walled:
+    """An instance in a network namespace, whose daemon listens on TCP."""
+
+    def __init__(self, netns: str, wrapper: Path) -> None:
+        self.netns = netns
+        self.port = free_port()
+        self.pyrt = Pyrt(wrapper)
+        self.remote = ("-H", f"tcp://127.0.0.1:{self.port}")
+
+    def start(self, bb_tar: bytes) -> None:
+        self.pyrt.start("-d", *self.remote)
+        wait_until(lambda: self.pyrt(*self.remote, "ps").status == 0, what="the daemon listening on TCP")
+        self.pyrt.ok("import", "-", "bb", input=bb_tar)
+
+    def put_up_wall(self) -> None:
+        command = ["nsenter", f"--net=/run/netns/{self.netns}", "nft", CUT % (self.port, self.port)]
+        subprocess.run(command, check=True)
+
+    def probe_soon(self) -> None:
+        """Have the kernel ask each client over TCP after a second, in place of the minute that pyrt sets."""
+        pidfd = os.pidfd_open(self.pyrt.supervisor_pid)
+        for name in os.listdir(f"/proc/{self.pyrt.supervisor_pid}/fd"):
+            fd = ctypes.CDLL(None).syscall(PIDFD_GETFD, pidfd, int(name), 0)
+            if fd < 0:
+                continue
+            try:
+                found = socket.socket(fileno=fd)
+            except OSError:  # it is none
+                os.close(fd)
+                continue
+            with found:
+                if found.family == socket.AF_INET:
+                    assert found.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+                    assert found.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) <= 60
+                    for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT):
+                        found.setsockopt(socket.IPPROTO_TCP, option, 1)
+        os.close(pidfd)
+
+
+@pytest.fixture
+def walled(pyrt: Pyrt, bb_tar: bytes, tmp_path: Path) -> Iterator[Walled]:
+    name = f"ptwall{os.getpid()}"
+    wrapper = tmp_path / "pyrt"
+    wrapper.write_text(f'#!/bin/sh\nexec nsenter --net=/run/netns/{name} {client_path()} "$@"\n')
+    wrapper.chmod(0o755)
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
+        made = Walled(name, wrapper)
+        try:
+            made.start(bb_tar)
+            yield made
+        finally:
+            made.pyrt.close()
+    finally:
+        subprocess.run(["ip", "netns", "delete", name], check=True)
+
+
+def test_its_stdin_ends_and_nobody_else_notices(walled: Walled, probe: Path) -> None:
+    pyrt, remote = walled.pyrt, walled.remote
+    idle = pyrt.start(*remote, "run", "--name", "idle", "-i", "bb", "cat", stdin=subprocess.PIPE)
+    say(idle, b"hello\n")
+    assert line(idle) == b"hello\n"
+    pyrt.detached("-i", "--name", "flood", "bb", "sh", "-c", f"read go; probe emit 1 {SIZE} 3; exit 7")
+    far, near = pyrt.start(*remote, "attach", "-o", "flood"), pyrt.start("attach", "flood", stdin=subprocess.PIPE)
+    connected(far)
+    walled.put_up_wall()
+    walled.probe_soon()
+    say(near, b"go\n")
+    status, out, _ = finish(near)
+    assert status == 7 and pyrt.ok("wait", "flood").text == "7"
+    emitted = subprocess.run([probe, "emit", "1", str(SIZE), "3"], check=True, capture_output=True).stdout
+    assert hashlib.sha256(out).digest() == hashlib.sha256(emitted).digest()
+    pyrt.wait_status("idle", "Exit 0", seconds=30)
+    idle.send_signal(signal.SIGKILL)
+    far.send_signal(signal.SIGKILL)
+    pyrt.ok("rm", "idle", "flood")
