@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A hundred containers that write at once: is the total as fast as one alone, and does each get its share?
 
-First only the Broadcaster, with a pipe and a log for each writer; then whole containers, started with `run -d`.
+First only the Broadcaster, with a pipe and a log for each writer; then whole containers, started with `run -d`. All the
+logs together keep more than the disk takes in that time: BENCH_SEGMENT_BYTES makes them smaller, that of one writer too.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.carriers import SEGMENT_BYTES, SEGMENTS, build_program, finish, open_directory
+from benchmarks.carriers import SEGMENTS, build_program, finish, open_directory
 from benchmarks.interleave import Comparison, Replay, Sample, compare
 from pyrt.core import frames
 from pyrt.core.broadcast import Broadcaster
@@ -30,6 +31,7 @@ ROUNDS = int(os.environ.get("BENCH_ROUNDS", "9"))
 CROWD = int(os.environ.get("BENCH_CROWD", "100"))
 MEGABYTES = int(os.environ.get("BENCH_CROWD_MEGABYTES", "2000"))
 STEP_BYTES = 65536
+SEGMENT_BYTES = int(os.environ.get("BENCH_SEGMENT_BYTES", "10000000"))  # the engine's default
 NAMES = ("one pipe", "a pipe each", "one container", "a container each")
 
 
@@ -125,6 +127,7 @@ def _instance(program: Path) -> Iterator[Pyrt]:
 def _containers(pyrt: Pyrt, directory: Path, count: int, shares: Shares) -> Sample:
     """The same with a container for each writer; they wait for the end of one FIFO."""
     each = MEGABYTES * 1_000_000 // count
+    cap = ["--log-opt", f"max-size={SEGMENT_BYTES}"]
     command = f"exec 3</gate/fifo; touch /gate/$HOSTNAME; writer write {each} {STEP_BYTES} <&3; touch /gate/done"
 
     def sample() -> float:
@@ -132,7 +135,7 @@ def _containers(pyrt: Pyrt, directory: Path, count: int, shares: Shares) -> Samp
         gate.mkdir()
         os.mkfifo(gate / "fifo")
         held = os.open(gate / "fifo", os.O_RDWR)
-        names = [pyrt.detached("-v", f"{gate}:/gate", "bb", "sh", "-c", command) for _ in range(count)]
+        names = [pyrt.detached(*cap, "-v", f"{gate}:/gate", "bb", "sh", "-c", command) for _ in range(count)]
         try:
             while len(os.listdir(gate)) <= count:
                 time.sleep(0.01)
