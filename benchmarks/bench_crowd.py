@@ -2,7 +2,7 @@
 """A hundred containers that write at once: is the total as fast as one alone, and does each get its share?
 
 First only the Broadcaster, with a pipe and a log for each writer; then whole containers, started with `run -d`. All the
-logs together keep more than the disk takes in that time: BENCH_SEGMENT_BYTES makes them smaller, that of one writer too.
+logs together keep more than the disk takes in that time: BENCH_SEGMENT_BYTES makes them smaller, one writer's too.
 """
 
 from __future__ import annotations
