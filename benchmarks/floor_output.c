@@ -2,11 +2,11 @@
 /*
  * The floor for moving a container's output: what is left when nothing but the kernel's work is done.
  *
- *   floor_output write BYTES              BYTES to stdout, 64 KiB a write
- *   floor_output read BYTES               stdin to its end; fails unless at least BYTES came
- *   floor_output floor DIRECTORY SIZE N   stdin -> frames -> N segments of SIZE in DIRECTORY -> stdout by sendfile
+ *   floor_output write BYTES STEP               once stdin is at its end, BYTES to stdout, STEP a write, each a line
+ *   floor_output read BYTES                     stdin to its end; fails unless at least BYTES came
+ *   floor_output floor DIRECTORY SIZE N FD...   stdin -> frames -> N segments of SIZE in DIRECTORY -> each FD by sendfile
  *
- * `floor` blocks wherever it can: no event loop, no second reader, no index, no error it survives.
+ * `floor` blocks wherever it can: no event loop, one reader after the other, no index, no error it survives.
  */
 #define _GNU_SOURCE
 #include "frames.h"
@@ -18,7 +18,6 @@
 #include <sys/sendfile.h>
 #include <unistd.h>
 
-#define WRITE_BYTES 65536
 #define READ_BYTES (256 * 1024)
 
 static unsigned char buffer[1 << 20];
@@ -29,11 +28,16 @@ static int fail(const char *what)
     return 1;
 }
 
-static int write_bytes(unsigned long long bytes)
+static int write_bytes(unsigned long long bytes, size_t step)
 {
-    memset(buffer, 'x', WRITE_BYTES);
+    if (step < 1 || step > sizeof buffer)
+        return 2;
+    while (read(0, buffer, 1) > 0) { /* a crowd of writers begins when somebody closes their common pipe */
+    }
+    memset(buffer, 'x', step);
+    buffer[step - 1] = '\n';
     while (bytes > 0) {
-        ssize_t put = write(1, buffer, bytes < WRITE_BYTES ? (size_t)bytes : WRITE_BYTES);
+        ssize_t put = write(1, buffer, bytes < step ? (size_t)bytes : step);
         if (put <= 0)
             return fail("write");
         bytes -= (unsigned long long)put;
@@ -60,7 +64,15 @@ static int start_segment(int dirfd, unsigned number)
     return openat(dirfd, name, O_RDWR | O_CREAT | O_TRUNC, 0600);
 }
 
-static int move(const char *directory, off_t segment_bytes, unsigned segments)
+static int send_all(int target, int fd, off_t from, off_t end)
+{
+    while (from < end)
+        if (sendfile(target, fd, &from, (size_t)(end - from)) <= 0)
+            return -1;
+    return 0;
+}
+
+static int move(const char *directory, off_t segment_bytes, unsigned segments, char *const *targets)
 {
     int dirfd = open(directory, O_RDONLY | O_DIRECTORY), fd = start_segment(dirfd, 0);
     off_t end = 0;
@@ -82,8 +94,8 @@ static int move(const char *directory, off_t segment_bytes, unsigned segments)
         }
         if (pwrite(fd, buffer, size, end) != (ssize_t)size)
             return fail("pwrite");
-        for (off_t at = end; at < end + (off_t)size;)
-            if (sendfile(1, fd, &at, (size_t)(end + (off_t)size - at)) <= 0)
+        for (char *const *target = targets; *target; target++)
+            if (send_all(atoi(*target), fd, end, end + (off_t)size) < 0)
                 return fail("sendfile");
         end += (off_t)size;
     }
@@ -92,12 +104,12 @@ static int move(const char *directory, off_t segment_bytes, unsigned segments)
 
 int main(int argc, char **argv)
 {
-    if (argc == 3 && strcmp(argv[1], "write") == 0)
-        return write_bytes(strtoull(argv[2], NULL, 10));
+    if (argc == 4 && strcmp(argv[1], "write") == 0)
+        return write_bytes(strtoull(argv[2], NULL, 10), strtoul(argv[3], NULL, 10));
     if (argc == 3 && strcmp(argv[1], "read") == 0)
         return read_bytes(strtoull(argv[2], NULL, 10));
-    if (argc == 5 && strcmp(argv[1], "floor") == 0)
-        return move(argv[2], (off_t)strtoll(argv[3], NULL, 10), (unsigned)strtoul(argv[4], NULL, 10));
-    fprintf(stderr, "usage: floor_output write BYTES | read BYTES | floor DIRECTORY SIZE N\n");
+    if (argc >= 6 && strcmp(argv[1], "floor") == 0)
+        return move(argv[2], (off_t)strtoll(argv[3], NULL, 10), (unsigned)strtoul(argv[4], NULL, 10), argv + 5);
+    fprintf(stderr, "usage: floor_output write BYTES STEP | read BYTES | floor DIRECTORY SIZE N FD...\n");
     return 2;
 }

@@ -46,6 +46,13 @@ class Stdin:
     def write(self, data: bytes) -> None:
         if not self.open:
             return
+        if not self._pending:  # nobody waits for room: a key goes straight through
+            try:
+                data = data[os.write(self._fd, data) :]
+            except OSError:
+                pass  # met again, and dealt with, below
+            if not data:
+                return
         self._pending += data
         self._flush()
 

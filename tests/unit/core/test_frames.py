@@ -183,6 +183,62 @@ def test_the_largest_frame_crosses_a_socket(blocking):
         assert reader.pending == 0
 
 
+@pytest.mark.parametrize("blocking", [True, False])
+def test_many_frames_cross_a_socket_in_order(blocking):
+    payloads = [b"%d" % number * (number % 700) for number in range(3000)]
+    left, right = socket.socketpair()
+    reader = frames.FrameReader()
+    received: list[tuple[int, bytes]] = []
+    with left, right:
+        right.setblocking(blocking)
+        writer = threading.Thread(target=frames.write_frames, args=(right.fileno(), frames.STDERR, payloads))
+        writer.start()
+        while len(received) < len(payloads):
+            assert reader.recv(left.fileno()) > 0
+            received += reader
+        writer.join()
+    assert received == [(frames.STDERR, payload) for payload in payloads]
+
+
+def test_write_frames_refuses_what_cannot_be_sent():
+    out, into = os.pipe()
+    frames.write_frames(into, frames.STDOUT, [])
+    with pytest.raises(frames.FrameError, match="1048577 bytes is longer"):
+        frames.write_frames(into, frames.STDOUT, [bytes((1 << 20) + 1)])
+    for wrong in (None, "text", 3):
+        with pytest.raises(TypeError):
+            frames.write_frames(into, frames.STDOUT, [wrong])  # type: ignore[list-item]
+    frames.write_frames(into, frames.STDOUT, [b"by pipe"])
+    assert os.read(out, 100) == frames.encode(frames.STDOUT, b"by pipe")
+    os.close(out)
+    with pytest.raises(BrokenPipeError):
+        frames.write_frames(into, frames.STDOUT, [b"nobody there"])
+    os.close(into)
+
+
+def test_a_stream_of_large_frames_is_whole():
+    payloads = [os.urandom(size) for size in (70_000, 1 << 20, 3, 65_536, 0, 300_000, 65_528)]
+    left, right = socket.socketpair()
+    reader = frames.FrameReader()
+    received: list[tuple[int, bytes]] = []
+    with left, right:
+        writer = threading.Thread(target=frames.write_frames, args=(right.fileno(), frames.STDIN, payloads * 3))
+        writer.start()
+        while len(received) < 3 * len(payloads):
+            assert reader.recv(left.fileno()) > 0
+            received += reader
+        writer.join()
+    assert [payload for _, payload in received] == payloads * 3
+
+
+@pytest.mark.parametrize("payload", [b"bytes", bytearray(b"bytes"), memoryview(b"bytes")])
+def test_anything_with_a_buffer_is_a_payload(payload):
+    assert frames.encode(frames.STDOUT, payload) == b"\x01\0\0\0\0\0\0\x05bytes"
+    for wrong in ("text", None, 3):
+        with pytest.raises(TypeError):
+            frames.encode(frames.STDOUT, wrong)  # type: ignore[arg-type]
+
+
 def test_write_frame_to_a_pipe_and_to_nobody():
     out, into = os.pipe()
     frames.write_frame(into, frames.NOTICE, b"by pipe")

@@ -29,6 +29,7 @@ class Door:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.place: tuple[str, int] | None = None  # on TCP
         self.calls: list[list[str]] = []
 
     async def serve(self, open_session: OpenSession) -> None:
@@ -38,16 +39,23 @@ class Door:
         session.close()
 
     def connect(self) -> FakeClient:
+        if self.place:
+            return FakeClient(socket.create_connection(self.place))
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(str(self.path))
         return FakeClient(connection)
 
 
 @asynccontextmanager
-async def open_door(tmp_path: Path, **options: Any) -> AsyncIterator[Door]:
+async def open_door(tmp_path: Path, *, tcp: bool = False, **options: Any) -> AsyncIterator[Door]:
     door = Door(tmp_path / "s")
     listener = Listener(door.serve, **options)
-    listener.add(bind_unix(UnixAddress(str(door.path))))
+    if tcp:
+        (listening,) = bind_tcp(TcpAddress("127.0.0.1", 0), tls=False)
+        door.place = listening.getsockname()
+        listener.add(listening)
+    else:
+        listener.add(bind_unix(UnixAddress(str(door.path))))
     try:
         yield door
     finally:
@@ -62,17 +70,22 @@ def with_door(tmp_path: Path, body: Callable[[Door], Awaitable[None]], **options
     run(main())
 
 
-def test_a_call(tmp_path: Path) -> None:
+over_both = pytest.mark.parametrize("tcp", [False, True], ids=["unix", "tcp"])
+
+
+@over_both
+def test_a_call(tmp_path: Path, tcp: bool) -> None:
     async def body(door: Door) -> None:
         client = door.connect()
         await client.send(frames.CALL, call_payload("ps", "-a"))
         assert await client.rest() == [(frames.EXIT, bytes(4))]
         assert door.calls[0] == ["ps", "-a"]
 
-    with_door(tmp_path, body)
+    with_door(tmp_path, body, tcp=tcp)
 
 
-def test_a_call_byte_by_byte(tmp_path: Path) -> None:
+@over_both
+def test_a_call_byte_by_byte(tmp_path: Path, tcp: bool) -> None:
     async def body(door: Door) -> None:
         client = door.connect()
         for byte in frames.encode(frames.CALL, call_payload("ps")):
@@ -80,9 +93,10 @@ def test_a_call_byte_by_byte(tmp_path: Path) -> None:
             await asyncio.sleep(0)
         assert await client.rest() == [(frames.EXIT, bytes(4))]
 
-    with_door(tmp_path, body)
+    with_door(tmp_path, body, tcp=tcp)
 
 
+@over_both
 @pytest.mark.parametrize(
     "data",
     [
@@ -97,7 +111,7 @@ def test_a_call_byte_by_byte(tmp_path: Path) -> None:
     ],
 )
 def test_other_protocols_are_closed_without_an_answer(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, data: bytes
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, data: bytes, tcp: bool
 ) -> None:
     async def body(door: Door) -> None:
         client = door.connect()
@@ -106,11 +120,13 @@ def test_other_protocols_are_closed_without_an_answer(
         client.socket.close()
         assert door.calls == []
 
-    with_door(tmp_path, body)
+    with_door(tmp_path, body, tcp=tcp)
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    warnings = [line for line in warnings if "has no authentication" not in line]  # what TCP says when it listens
     assert len(warnings) == 1 and "\n" not in warnings[0] and len(warnings[0]) < 400
 
 
+@over_both
 @pytest.mark.parametrize(
     "data",
     [
@@ -122,7 +138,7 @@ def test_other_protocols_are_closed_without_an_answer(
         frames.encode(frames.CALL, b""),
     ],
 )
-def test_bad_calls_are_told_so(tmp_path: Path, data: bytes) -> None:
+def test_bad_calls_are_told_so(tmp_path: Path, data: bytes, tcp: bool) -> None:
     async def body(door: Door) -> None:
         client = door.connect()
         await client.raw(data)
@@ -131,22 +147,48 @@ def test_bad_calls_are_told_so(tmp_path: Path, data: bytes) -> None:
         assert last == (frames.EXIT, b"\0\0\0\x7d")
         assert door.calls == []
 
-    with_door(tmp_path, body)
+    with_door(tmp_path, body, tcp=tcp)
 
 
+@over_both
 @pytest.mark.parametrize("data", [b"", b"\x10", b"\x10\0\0\0\0\0\0\x05{"])
-def test_silence_has_a_deadline(tmp_path: Path, caplog: pytest.LogCaptureFixture, data: bytes) -> None:
+def test_silence_has_a_deadline(tmp_path: Path, caplog: pytest.LogCaptureFixture, data: bytes, tcp: bool) -> None:
     async def body(door: Door) -> None:
         client = door.connect()
         await client.raw(data)
         assert await client.receive() is None
         client.socket.close()
 
-    with_door(tmp_path, body, deadline=0.1)
+    with_door(tmp_path, body, tcp=tcp, deadline=0.1)
     assert "said nothing for 0.1 s" in caplog.text
 
 
-def test_beyond_the_limit_clients_wait_their_turn(tmp_path: Path) -> None:
+@over_both
+def test_a_byte_now_and_then_does_not_put_the_deadline_off(tmp_path: Path, tcp: bool) -> None:
+    """The whole call has to be there in time, however it is dripped in."""
+
+    async def body(door: Door) -> None:
+        client = door.connect()
+        begin = asyncio.get_running_loop().time()
+        dripping = asyncio.create_task(_drip(client, frames.encode(frames.CALL, call_payload("ps"))))
+        assert await client.receive() is None
+        assert asyncio.get_running_loop().time() - begin < 5, "it would take ten"
+        dripping.cancel()
+        await asyncio.gather(dripping, return_exceptions=True)
+        client.socket.close()
+        assert door.calls == []
+
+    with_door(tmp_path, body, tcp=tcp, deadline=0.3)
+
+
+async def _drip(client: FakeClient, data: bytes) -> None:
+    for byte in data:
+        await client.raw(bytes([byte]))
+        await asyncio.sleep(10 / len(data))
+
+
+@over_both
+def test_beyond_the_limit_clients_wait_their_turn(tmp_path: Path, tcp: bool) -> None:
     async def body(door: Door) -> None:
         clients = [door.connect() for _ in range(5)]  # all connected, two of them accepted
         for client in reversed(clients):
@@ -155,7 +197,7 @@ def test_beyond_the_limit_clients_wait_their_turn(tmp_path: Path) -> None:
             assert await client.rest() == [(frames.EXIT, bytes(4))]
         assert len(door.calls) == 5
 
-    with_door(tmp_path, body, limit=2)
+    with_door(tmp_path, body, tcp=tcp, limit=2)
 
 
 def test_a_fault_in_one_connection_is_not_the_others(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How fast do sixteen readers of one container get its output? 64 KiB writes, a log, everyone gets every byte."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from benchmarks.carriers import Carriers, Load
+from benchmarks.interleave import Comparison, Replay, compare
+
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "15"))
+MEGABYTES = int(os.environ.get("BENCH_READERS_MEGABYTES", "96"))
+READERS = 16
+NAMES = ("C floor", "pyrt", "tee", "pure Python")
+LOAD = Load(MEGABYTES * 1_000_000, readers=READERS)
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory: pytest.TempPathFactory, ratios: list[str]) -> Comparison:
+    """Every contender's samples, taken in turn. Its table goes to the end of the output."""
+    carriers = Carriers(tmp_path_factory.mktemp("readers"))
+    samples = (
+        carriers.floor(LOAD),
+        carriers.pyrt(LOAD),
+        carriers.tee(LOAD),
+        carriers.newcomer(LOAD),
+    )
+    found = compare(f"{MEGABYTES} MB to {READERS} readers", dict(zip(NAMES, samples, strict=True)), rounds=ROUNDS)
+    ratios += ["", *found.table("C floor", "tee")]
+    return found
+
+
+@pytest.mark.benchmark(group="readers", timer=Replay.clock)
+@pytest.mark.parametrize("name", NAMES)
+def test_readers(benchmark: Any, comparison: Comparison, name: str) -> None:
+    samples = comparison.samples[name]
+    benchmark.pedantic(Replay(samples), rounds=len(samples), iterations=1)
