@@ -23,7 +23,7 @@ from benchmarks.bundle import MEMORY_BYTES, PIDS
 from benchmarks.interleave import Sample
 from pyrt.core import namespaces
 from pyrt.core.namespaces import Plan, Slot
-from pyrt.engine import capabilities, overlay
+from pyrt.engine import capabilities, overlay, slots
 from pyrt.engine.cgroups import Layout
 from pyrt.engine.limits import Limits
 from pyrt.engine.native import NativeEngine
@@ -62,14 +62,12 @@ def engine(rootfs: Path, scratch: Path, seccomp: Path, *, bridge: str = "", park
         capabilities=CAPABILITIES,
         seccomp_path=str(seccomp),
     )
-    started = False
 
     def sample() -> float:
-        nonlocal started
-        if pool is not None and started:  # the first start tells the pool what is wanted
+        seconds = _start(engine, spec)
+        if pool is not None:  # the first start has told it what is wanted
             _wait_parked(pool)
-        started = True
-        return _start(engine, spec)
+        return seconds
 
     try:
         yield sample
@@ -78,8 +76,9 @@ def engine(rootfs: Path, scratch: Path, seccomp: Path, *, bridge: str = "", park
 
 
 def _wait_parked(pool: SlotPool) -> None:
+    """Wait until the pool is full again: its thread is not to run while somebody else is measured."""
     deadline = time.monotonic() + PARKING_S
-    while not pool.parked:
+    while pool.parked < slots.FEW:
         assert time.monotonic() < deadline, "nothing is parked"
         time.sleep(0.001)
 
@@ -106,12 +105,12 @@ def core(rootfs: Path, scratch: Path, seccomp: Path, *, parked: bool = False) ->
     """`pyrt.core` alone, as docs/core.md shows it: no cgroup, no network but lo."""
     root = _root(rootfs, scratch)
     program = seccomp.read_bytes()
-    waiting: list[Slot] = []
+    waiting = [_parked_slot()] if parked else []
     null_fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
 
     def sample() -> float:
         if parked:
-            slot = waiting.pop() if waiting else _parked_slot()
+            slot = waiting.pop()
         begin = time.perf_counter()
         _make_directories(root)
         if not parked:
@@ -124,7 +123,7 @@ def core(rootfs: Path, scratch: Path, seccomp: Path, *, parked: bool = False) ->
             slot.wait()
         _remove_directories(root)
         if parked:
-            waiting.append(_parked_slot())  # a rest before the next sample is one after parking
+            waiting.append(_parked_slot())
         return seconds
 
     try:

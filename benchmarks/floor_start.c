@@ -18,7 +18,7 @@
  * usage: floor_start [-n REPEATS] [-i] [-p] [-C] [-N] [-v BRIDGE] [-s BPF_FILE] LOWERDIR SCRATCHDIR [PROGRAM [ARG...]]
  *   -p parked   -C without cgroup   -N without network namespace   -v a veth on this bridge   -s a seccomp program
  *   -i one run for each line of standard input, each answered by a line "EXEC_US WHOLE_US": a floor in a process that is
- *      as warm as the one it is compared with; parked, the next container is prepared before the line is waited for
+ *      as warm as the one it is compared with
  * Else prints lines "NAME median_us p10_us p90_us": exec and whole.
  */
 #define _GNU_SOURCE
@@ -164,9 +164,10 @@ static void prepare(const struct options *o, int program_fd, int bpf_fd, struct 
     start->go_fd = go[1], start->executed_fd = executed[0];
 }
 
-static void await_parked(const struct start *start)
+static void park(const struct options *o, int program_fd, int bpf_fd, struct start *start)
 {
     char message[256];
+    prepare(o, program_fd, bpf_fd, start);
     ssize_t n = read(start->executed_fd, message, sizeof message);
     if (n != 1 || *message != *FLOOR_PARKED)
         errx(1, "parking failed: %.*s", n > 0 ? (int)n : 0, message);
@@ -185,48 +186,26 @@ static int finish(const struct options *o, struct start *start)
     return status;
 }
 
-static int await_line(void)
+/* Measures one run, of what is parked or from nothing. */
+static void run(const struct options *o, int program_fd, int bpf_fd, struct start *start, double *to_exec, double *whole)
 {
-    for (int c; (c = getchar()) != EOF;)
-        if (c == '\n')
-            return 1;
-    return 0;
-}
-
-/* Returns 0 when no more are wanted. */
-static int one_run(const struct options *o, int program_fd, int bpf_fd, double *to_exec, double *whole)
-{
-    struct start start = {.pidfd = -1};
-    if (o->parked) {
-        prepare(o, program_fd, bpf_fd, &start);
-        await_parked(&start);
-    }
-    if (o->interactive && !await_line()) {
-        if (o->parked) {
-            close(start.go_fd);
-            finish(o, &start);
-        }
-        return 0;
-    }
-
     double begin = now_us();
     make_directories(o);
     if (!o->parked)
-        prepare(o, program_fd, bpf_fd, &start);
+        prepare(o, program_fd, bpf_fd, start);
     else if (o->cgroup)
         floor_cgroup_limit();
-    if (write(start.go_fd, "g", 1) != 1)
+    if (write(start->go_fd, "g", 1) != 1)
         err(1, "go");
     char message[256];
-    ssize_t n = read(start.executed_fd, message, sizeof message);
+    ssize_t n = read(start->executed_fd, message, sizeof message);
     *to_exec = now_us() - begin;
-    close(start.go_fd);
-    int status = finish(o, &start);
+    close(start->go_fd);
+    int status = finish(o, start);
     clean(o->scratch);
     *whole = now_us() - begin;
     if (n > 0 || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
         errx(1, "the run failed: status %x %.*s", status, (int)n, message);
-    return 1;
 }
 
 static int ascending(const void *a, const void *b)
@@ -241,20 +220,43 @@ static void print(const char *name, double *values, int count)
     printf("%s %.1f %.1f %.1f\n", name, values[count / 2], values[count / 10], values[count * 9 / 10]);
 }
 
+static int await_line(void)
+{
+    for (int c; (c = getchar()) != EOF;)
+        if (c == '\n')
+            return 1;
+    return 0;
+}
+
+/* Answers a line when the next one is parked: nothing of this process runs while somebody else is measured. */
 static void serve(const struct options *o, int program_fd, int bpf_fd)
 {
+    struct start start;
     double to_exec, whole;
-    while (one_run(o, program_fd, bpf_fd, &to_exec, &whole)) {
+    if (o->parked)
+        park(o, program_fd, bpf_fd, &start);
+    while (await_line()) {
+        run(o, program_fd, bpf_fd, &start, &to_exec, &whole);
+        if (o->parked)
+            park(o, program_fd, bpf_fd, &start);
         printf("%.1f %.1f\n", to_exec, whole);
         fflush(stdout);
+    }
+    if (o->parked) {
+        close(start.go_fd); /* not wanted: it ends */
+        finish(o, &start);
     }
 }
 
 static void repeat(const struct options *o, int program_fd, int bpf_fd)
 {
+    struct start start;
     double *to_exec = calloc((size_t)o->repeats, sizeof *to_exec), *whole = calloc((size_t)o->repeats, sizeof *whole);
-    for (int i = 0; i < o->repeats; i++)
-        one_run(o, program_fd, bpf_fd, &to_exec[i], &whole[i]);
+    for (int i = 0; i < o->repeats; i++) {
+        if (o->parked)
+            park(o, program_fd, bpf_fd, &start);
+        run(o, program_fd, bpf_fd, &start, &to_exec[i], &whole[i]);
+    }
     print("exec", to_exec, o->repeats);
     print("whole", whole, o->repeats);
     free(to_exec);
