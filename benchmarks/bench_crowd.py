@@ -40,7 +40,7 @@ def comparison(tmp_path_factory: pytest.TempPathFactory, ratios: list[str]) -> I
             _fill(scene.pyrt, live)
             _add(found, live, contestants)
         _empty(scene.pyrt)
-        again = compare("", {AFTER: contestants[names.RUN]}, rounds=ROUNDS)
+        again = _compare({AFTER: contestants[names.RUN]})
         found.samples |= again.samples
     ratios += ["", *found.table(*(names.beside(name, LIVE[0]) for name in (names.RUN, names.FLOOR)))]
     yield found
@@ -77,6 +77,10 @@ def _empty(pyrt: Pyrt) -> None:
 
 
 def _add(found: Comparison, live: int, contestants: dict[str, Sample]) -> None:
-    at = compare("", contestants, rounds=ROUNDS)
+    at = _compare(contestants)
     found.samples |= {names.beside(name, live): samples for name, samples in at.samples.items()}
     found.missing |= {names.beside(name, live): reason for name, reason in at.missing.items()}
+
+
+def _compare(contestants: dict[str, Sample]) -> Comparison:
+    return compare("", contestants, rounds=max(1, ROUNDS // names.IN_A_ROW), in_a_row=names.IN_A_ROW)

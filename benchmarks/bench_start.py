@@ -42,7 +42,11 @@ def contestants(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
 @pytest.fixture(scope="module", params=RESTS)
 def comparison(request: pytest.FixtureRequest, contestants: dict[str, Sample], ratios: list[str]) -> Comparison:
     """Every contender's samples, taken in turn. Its table goes to the end of the output."""
-    found = compare(request.param, contestants, rounds=ROUNDS, rest_seconds=RESTS[request.param])
+    rest_seconds = RESTS[request.param]
+    in_a_row = 1 if rest_seconds else names.IN_A_ROW
+    found = compare(
+        request.param, contestants, rounds=max(1, ROUNDS // in_a_row), rest_seconds=rest_seconds, in_a_row=in_a_row
+    )
     ratios += ["", *found.table(names.CRUN, names.DOCKER)]
     return found
 

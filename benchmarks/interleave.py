@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compares programs fairly on a busy machine: one run of each in turn, round after round, then medians and ratios.
+"""Compares programs fairly on a busy machine: each in its turn, round after round, then medians and ratios.
 
 pytest-benchmark runs one benchmark after the other, so a burst of load hits one of them only. Here the samples are
 taken interleaved first; `Replay` then feeds them to pytest-benchmark, whose tables, JSON and comparisons work as ever.
@@ -117,23 +117,33 @@ def compare(
     rest_seconds: float = 0,
     unit: Unit = MILLISECONDS,
     warm_up: int = 1,
+    in_a_row: int = 1,
 ) -> Comparison:
-    """Run every contender once a round, after `warm_up` rounds that are not counted. One that fails is missing."""
+    """Give every contender a turn a round, after `warm_up` rounds that are not counted. One that fails is missing.
+
+    A turn is one sample, or `in_a_row`, with one more in front that is not counted: what a contender leaves to the
+    kernel to clear away, and what a daemon does afterwards, is in the way of the next one's first sample.
+    """
     comparison = Comparison(title, unit=unit)
+    uncounted = 1 if in_a_row > 1 else 0
     for number in range(rounds + warm_up):
         for name, sample in contenders.items():
             if name in comparison.missing:
                 continue
-            time.sleep(rest_seconds)
             try:
-                seconds = sample()
+                seconds = [_rested(sample, rest_seconds) for _ in range(uncounted + in_a_row)]
             except Failed as failed:
                 comparison.missing[name] = str(failed)
                 comparison.samples.pop(name, None)
                 continue
             if number >= warm_up:
-                comparison.samples.setdefault(name, []).append(seconds)
+                comparison.samples.setdefault(name, []).extend(seconds[uncounted:])
     return comparison
+
+
+def _rested(sample: Sample, rest_seconds: float) -> float:
+    time.sleep(rest_seconds)
+    return sample()
 
 
 class Replay:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 REST_SECONDS = 0.15  # between starts that are called cold
+IN_A_ROW = 5  # starts of one contender that are called back to back
 
 IN_PROCESS = "begin to exec, back to back"
 IN_PROCESS_COLD = "begin to exec, 150 ms apart"

@@ -26,6 +26,18 @@ def test_contenders_take_turns_and_warm_up_rounds_do_not_count() -> None:
     assert found.samples == {"a": [3.0, 5.0], "b": [4.0, 6.0]}
 
 
+def test_of_several_in_a_row_the_first_does_not_count() -> None:
+    turns: list[str] = []
+
+    def sample(name: str) -> float:
+        turns.append(name)
+        return float(len(turns))
+
+    found = compare("race", {"a": lambda: sample("a"), "b": lambda: sample("b")}, rounds=2, warm_up=0, in_a_row=2)
+    assert turns == ["a", "a", "a", "b", "b", "b"] * 2
+    assert found.samples == {"a": [2.0, 3.0, 8.0, 9.0], "b": [5.0, 6.0, 11.0, 12.0]}
+
+
 def test_one_that_fails_is_missing_with_its_reason_and_the_others_go_on() -> None:
     rounds = iter([1.0, 1.0])
 
