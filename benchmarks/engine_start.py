@@ -27,7 +27,7 @@ from pyrt.engine import capabilities, overlay, slots
 from pyrt.engine.cgroups import Layout
 from pyrt.engine.limits import Limits
 from pyrt.engine.native import NativeEngine
-from pyrt.engine.slots import SlotPool
+from pyrt.engine.slots import Kind, Parked, SlotPool, park
 from pyrt.engine.spec import LaunchSpec, Network, Root
 
 CONTAINER = "b" * 64
@@ -46,7 +46,7 @@ def _layout() -> Layout:
 @contextmanager
 def engine(rootfs: Path, scratch: Path, seccomp: Path, *, bridge: str = "", parked: bool = False) -> Iterator[Sample]:
     """A native engine of its own; `parked`: with slots ahead, of which each sample finds one."""
-    pool = SlotPool(_layout()) if parked else None
+    pool = SlotPool(_layout(), make=_park) if parked else None
     engine = NativeEngine(_layout(), pool=pool)
     network = Network()
     if bridge:
@@ -75,8 +75,15 @@ def engine(rootfs: Path, scratch: Path, seccomp: Path, *, bridge: str = "", park
         engine.close()
 
 
+def _park(layout: Layout, kind: Kind, name: str) -> Parked:
+    """A slot that says of itself that it is parked, as the floor's does: the pool else counts it from its clone on."""
+    made = park(layout, kind, name)
+    select.select([made.slot.socket_fd], [], [])
+    return made
+
+
 def _wait_parked(pool: SlotPool) -> None:
-    """Wait until the pool is full again: its thread is not to run while somebody else is measured."""
+    """Wait until the pool is full again: nothing of it is to run while a sample is taken, this one or another's."""
     deadline = time.monotonic() + PARKING_S
     while pool.parked < slots.FEW:
         assert time.monotonic() < deadline, "nothing is parked"

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run of the benchmarks leaves behind: its comparisons as JSON to keep, and as Markdown to read."""
+"""What a run of the benchmarks leaves behind: its comparisons as JSON to keep, and as Markdown to read.
+
+    python -m benchmarks.report build/bench/*/report.json    # several runs as one, in Markdown
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +70,13 @@ def from_json(text: str) -> Report:
     return Report(comparisons, data["facts"], data["doubts"], data["settings"])
 
 
+def merged(reports: Sequence[Report]) -> Report:
+    """Several runs as one; of a comparison that more than one has made, the last."""
+    comparisons = {comparison.title: comparison for report in reports for comparison in report.comparisons}
+    lines = [[line for report in reports for line in getattr(report, kind)] for kind in ("facts", "doubts", "settings")]
+    return Report(list(comparisons.values()), *(list(dict.fromkeys(kind)) for kind in lines))
+
+
 def markdown(report: Report) -> str:
     """The machine, the goals, and a table for each comparison."""
     lines = ["# What the benchmarks found", "", *(f"    {line}" for line in [*report.facts, *report.settings]), ""]
@@ -98,3 +109,7 @@ def _cells(comparison: Comparison, row: Row, many: bool) -> list[str]:
     elif many:
         cells += ["", ""]
     return cells + [f"{ratio:.2f}" for ratio in row.ratios]
+
+
+if __name__ == "__main__":
+    print(markdown(merged([from_json(Path(path).read_text()) for path in sys.argv[1:]])))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks import names
 from benchmarks.interleave import A_SECOND, Comparison
-from benchmarks.report import Report, as_json, from_json, markdown, table
+from benchmarks.report import Report, as_json, from_json, markdown, merged, table
 
 
 def latency() -> Comparison:
@@ -67,3 +67,13 @@ def test_a_run_is_written_down(tmp_path: Path) -> None:
     paths = Report([latency()]).write(tmp_path)
     assert [path.name for path in paths] == ["report.json", "report.md", "report.svg"]
     assert (tmp_path / "report.svg").read_text().startswith("<svg ")
+
+
+def test_several_runs_are_one_report_and_the_last_counts() -> None:
+    first = Report([Comparison("start", {"pyrt": [0.009]}), latency()], ["kernel", "load 1"], [], ["run a"])
+    again = [Comparison("start", {"pyrt": [0.001]}), Comparison("rate")]
+    second = Report(again, ["kernel", "load 2"], ["busy"], ["run b"])
+    both = merged([first, second])
+    assert [comparison.title for comparison in both.comparisons] == ["start", "rate"]
+    assert both.comparisons[0].samples == {"pyrt": [0.001]}
+    assert (both.facts, both.doubts, both.settings) == (["kernel", "load 1", "load 2"], ["busy"], ["run a", "run b"])
