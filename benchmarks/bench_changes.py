@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.interleave import Comparison, Replay, Sample, compare
+from benchmarks.interleave import Comparison, Replay, Sample, compare, replay
 from tests.harness import Pyrt, start_instance
 from tests.images import directory, file, with_members
 from tests.rootfs import busybox_tar
@@ -44,8 +44,7 @@ def comparison(ratios: list[str]) -> Iterator[Comparison]:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.benchmark(group="changes", timer=Replay.clock)
 def test_changes(benchmark: Any, comparison: Comparison, name: str) -> None:
-    samples = comparison.samples[name]
-    benchmark.pedantic(Replay(samples), rounds=len(samples), iterations=1)
+    replay(benchmark, comparison, name)
 
 
 def _image(directories: int) -> bytes:

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
-from benchmarks import contenders
-from benchmarks.interleave import Comparison, Failed, Replay, Sample, compare
-from tests.harness import Pyrt, client_path
+from benchmarks import contenders, host, programs
+from benchmarks.host import Dockerd
+from benchmarks.interleave import Comparison, Replay, compare, replay
+from benchmarks.programs import Command
+from benchmarks.setting import instance
+from tests.harness import Pyrt
 from tests.rootfs import busybox_tar
 
 pytestmark = pytest.mark.root
@@ -34,57 +37,44 @@ NAMES = (
 @pytest.fixture(scope="module")
 def comparison(tmp_path_factory: pytest.TempPathFactory, ratios: list[str]) -> Iterator[Comparison]:
     """Every contender's samples, taken in turn. Its tables go to the end of the output."""
-    client = client_path()
-    if client is None:
-        pytest.skip("not built: run scripts/setup")
-    few, many = Pyrt(client), Pyrt(client)
-    try:
-        for pyrt in (few, many):
-            pyrt.ok("import", "-", "bb", input=busybox_tar())
+    directory, tar = tmp_path_factory.mktemp("cli"), busybox_tar()
+    clients = programs.build_clients(directory)
+    with (
+        host.leftovers_removed(),
+        instance(tar) as few,
+        instance(tar) as many,
+        host.dockerd(directory) as daemon,
+    ):
+        if few is None or many is None:
+            pytest.skip(contenders.NOT_BUILT)
         for number in range(MANY):
-            many.ok("create", "--name", f"c{number}", "bb", "sleep", "60")
-        with contenders.dockerd(tmp_path_factory.mktemp("docker")) as address:
-            found = compare("commands that show", _contenders(few, many, address), rounds=ROUNDS)
-        ratios += ["", *found.table("docker version", "pyrt ps")]
-        yield found
-    finally:
-        few.close()
-        many.close()
+            many.ok("create", "--name", f"c{number}", contenders.IMAGE, *contenders.SLEEP)
+        commands = _commands(few, many, daemon)
+        samples = {name: clients.whole(command) for name, command in zip(NAMES, commands, strict=True)}
+        found = compare("commands that show", samples, rounds=ROUNDS)
+    ratios += ["", *found.table("docker version", "pyrt ps")]
+    yield found
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.benchmark(group="cli", timer=Replay.clock)
 def test_cli(benchmark: Any, comparison: Comparison, name: str) -> None:
-    if name in comparison.missing:
-        pytest.skip(f"{name}: {comparison.missing[name]}")
-    samples = comparison.samples[name]
-    benchmark.pedantic(Replay(samples), rounds=len(samples), iterations=1)
+    replay(benchmark, comparison, name)
 
 
-def _contenders(few: Pyrt, many: Pyrt, address: str | None) -> dict[str, Sample]:
-    samples = [
-        contenders.command(["/bin/true"]),
-        _pyrt(few, "version"),
-        _pyrt(few, "ps"),
-        _pyrt(few, "inspect", "bb"),
-        _pyrt(many, "ps", "-a"),
-        _pyrt(many, "ps", "-a", "--format", "{{.ID}} {{.Names}}"),
-        _pyrt(many, "inspect", "c77"),
-        _docker(address, "version"),
-        _docker(address, "ps"),
+def _commands(few: Pyrt, many: Pyrt, daemon: Dockerd) -> list[Command]:
+    return [
+        contenders.installed("/bin/true"),
+        contenders.pyrt(few, "version"),
+        contenders.pyrt(few, "ps"),
+        contenders.pyrt(few, "inspect", contenders.IMAGE),
+        contenders.pyrt(many, "ps", "-a"),
+        contenders.pyrt(many, "ps", "-a", "--format", "{{.ID}} {{.Names}}"),
+        contenders.pyrt(many, "inspect", "c77"),
+        _docker(daemon, "version"),
+        _docker(daemon, "ps"),
     ]
-    return dict(zip(NAMES, samples, strict=True))
 
 
-def _pyrt(pyrt: Pyrt, *words: str) -> Sample:
-    return contenders.command([pyrt.client, "--root", str(pyrt.root), "--run-dir", str(pyrt.run_dir), *words])
-
-
-def _docker(address: str | None, verb: str) -> Sample:
-    if address is None:
-        return _no_docker
-    return contenders.command(["docker", "-H", address, verb])
-
-
-def _no_docker() -> float:
-    raise Failed("no dockerd here")
+def _docker(daemon: Dockerd, verb: str) -> Command:
+    return Command(missing=daemon.fault) if daemon.fault else Command(("docker", "-H", daemon.address, verb))

@@ -1,161 +1,86 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A hundred containers that write at once: is the total as fast as one alone, and does each get its share?
+"""Does it matter how many containers live already? Starts and `ps` beside 0, 100 and 1,000 of them, on one bridge.
 
-First only the Broadcaster, with a pipe and a log for each writer; then whole containers, started with `run -d`. All the
-logs together keep more than the disk takes in that time: BENCH_SEGMENT_BYTES makes them smaller, one writer's too.
+The numbers are reached one after the other, so each is measured beside the C floor and crun at the same time: what the
+kernel itself takes longer for shows there. At the end all containers are removed, and none are measured once more.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
-import statistics
-import subprocess
-import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.carriers import SEGMENTS, build_program, finish, open_directory
-from benchmarks.interleave import Comparison, Replay, Sample, compare
-from pyrt.core import frames
-from pyrt.core.broadcast import Broadcaster
-from tests.harness import Pyrt, start_instance
-from tests.images import with_files
-from tests.rootfs import busybox_tar
+from benchmarks import contenders, names
+from benchmarks.interleave import Comparison, Replay, Sample, compare, replay
+from benchmarks.setting import Setting, setting
+from tests.harness import Pyrt
 
-ROUNDS = int(os.environ.get("BENCH_ROUNDS", "9"))
-CROWD = int(os.environ.get("BENCH_CROWD", "100"))
-MEGABYTES = int(os.environ.get("BENCH_CROWD_MEGABYTES", "2000"))
-STEP_BYTES = 65536
-SEGMENT_BYTES = int(os.environ.get("BENCH_SEGMENT_BYTES", "10000000"))  # the engine's default
-NAMES = ("one pipe", "a pipe each", "one container", "a container each")
+pytestmark = pytest.mark.root
 
-
-class Shares:
-    """How much the luckiest and the unluckiest writer had written when the first was done, in each round."""
-
-    def __init__(self) -> None:
-        self.ratios: list[float] = []
-
-    def add(self, written: list[int]) -> None:
-        self.ratios.append(max(written) / max(1, min(written)))
-
-    def line(self, what: str) -> str:
-        rounds = self.ratios[1:]  # as with the times, the first is not counted
-        return f"{what}: most / least written {statistics.median(rounds):.2f}, in the worst round {max(rounds):.2f}"
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "30"))
+LIVE = tuple(sorted(int(count) for count in os.environ.get("BENCH_LIVE", "0,100,1000").split(",")))
+AFTER = f"{names.beside(names.RUN, 0)} again"
+WHAT = (names.RUN, names.PS, names.FLOOR, names.CRUN)
+NAMES = (*(names.beside(name, live) for live in LIVE for name in WHAT), AFTER)
+REMOVED_AT_ONCE = 100
 
 
 @pytest.fixture(scope="module")
 def comparison(tmp_path_factory: pytest.TempPathFactory, ratios: list[str]) -> Iterator[Comparison]:
-    """Every contender's samples, taken in turn. Its table goes to the end of the output."""
-    directory = tmp_path_factory.mktemp("crowd")
-    program = build_program(directory, "floor_output", "-static")
-    pipes, containers = Shares(), Shares()
-    contenders = {
-        "one pipe": _pipes(program, directory, 1, Shares()),
-        "a pipe each": _pipes(program, directory, CROWD, pipes),
-    }
-    with contextlib.ExitStack() as closing:
-        if os.geteuid() == 0:
-            pyrt = closing.enter_context(_instance(program))
-            contenders["one container"] = _containers(pyrt, directory, 1, Shares())
-            contenders["a container each"] = _containers(pyrt, directory, CROWD, containers)
-        found = compare(f"{MEGABYTES} MB, {CROWD} writers", contenders, rounds=ROUNDS)
-    ratios += ["", *found.table("one pipe", "one container"), pipes.line("pipes")]
-    ratios += [containers.line("containers")] if containers.ratios else []
+    """The samples of all numbers of live containers. Its table goes to the end of the output."""
+    found = Comparison(names.CROWD)
+    with setting(tmp_path_factory.mktemp("crowd")) as scene:
+        if scene.pyrt is None:
+            pytest.skip(contenders.NOT_BUILT)
+        contestants = _contestants(scene)
+        for live in LIVE:
+            _fill(scene.pyrt, live)
+            _add(found, live, contestants)
+        _empty(scene.pyrt)
+        again = _compare({AFTER: contestants[names.RUN]})
+        found.samples |= again.samples
+    ratios += ["", *found.table(*(names.beside(name, LIVE[0]) for name in (names.RUN, names.FLOOR)))]
     yield found
 
 
-@pytest.mark.benchmark(group="crowd", timer=Replay.clock)
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.benchmark(group="crowd", timer=Replay.clock)
 def test_crowd(benchmark: Any, comparison: Comparison, name: str) -> None:
-    if name not in comparison.samples:
-        pytest.skip("containers need root")
-    samples = comparison.samples[name]
-    benchmark.pedantic(Replay(samples), rounds=len(samples), iterations=1)
+    replay(benchmark, comparison, name)
 
 
-def _pipes(program: Path, directory: Path, count: int, shares: Shares) -> Sample:
-    """Seconds until all that `count` writers write together is in their logs."""
-    each = MEGABYTES * 1_000_000 // count
-
-    def sample() -> float:
-        top = directory / "logs"
-        with contextlib.ExitStack() as closing, Broadcaster() as broadcaster:
-            closing.callback(shutil.rmtree, top)
-            logs, writers = [], []
-            held, gate = os.pipe()
-            for number in range(count):
-                (path := top / str(number)).mkdir(parents=True)
-                with open_directory(path) as fd:
-                    logs.append(broadcaster.open_log(fd, max_size_bytes=SEGMENT_BYTES, max_files=SEGMENTS))
-                out, into = os.pipe()
-                logs[-1].add_stream(out, frames.STDOUT)
-                argv = [str(program), "write", str(each), str(STEP_BYTES)]
-                writers.append(subprocess.Popen(argv, stdin=held, stdout=into))
-                os.close(into)
-            begin = time.perf_counter()
-            os.close(held)
-            os.close(gate)
-            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)  # the first of them
-            shares.add([log.end_offset for log in logs])
-            finish(*writers)
-            while any(log.streams for log in logs):
-                time.sleep(0.001)
-            seconds = time.perf_counter() - begin
-            assert all(log.end_offset > each for log in logs)
-        return seconds
-
-    return sample
+def _contestants(scene: Setting) -> dict[str, Sample]:
+    whole = scene.clients.whole
+    samples = (
+        whole(contenders.pyrt_run(scene.pyrt)),
+        whole(contenders.pyrt(scene.pyrt, "ps")),
+        scene.floor("-v", scene.bridge).to_exec,
+        whole(scene.crun()),
+    )
+    return dict(zip(WHAT, samples, strict=True))
 
 
-@contextlib.contextmanager
-def _instance(program: Path) -> Iterator[Pyrt]:
-    pyrt = start_instance(pytest.skip)
-    try:
-        tar = with_files(busybox_tar(), {"bin/writer": (program.read_bytes(), 0o755)})
-        pyrt.ok("import", "-", "bb", input=tar)
-        yield pyrt
-    finally:
-        pyrt.close()
+def _fill(pyrt: Pyrt, live: int) -> None:
+    """Start containers until there are so many."""
+    there = len(pyrt.ok("ps", "-q").lines)
+    for _ in range(live - there):
+        pyrt.detached(contenders.IMAGE, "/bin/sleep", "99999")
 
 
-def _containers(pyrt: Pyrt, directory: Path, count: int, shares: Shares) -> Sample:
-    """The same with a container for each writer; they wait for the end of one FIFO."""
-    each = MEGABYTES * 1_000_000 // count
-    cap = ["--log-opt", f"max-size={SEGMENT_BYTES}"]
-    command = f"exec 3</gate/fifo; touch /gate/$HOSTNAME; writer write {each} {STEP_BYTES} <&3; touch /gate/done"
-
-    def sample() -> float:
-        gate = directory / "gate"
-        gate.mkdir()
-        os.mkfifo(gate / "fifo")
-        held = os.open(gate / "fifo", os.O_RDWR)
-        names = [pyrt.detached(*cap, "-v", f"{gate}:/gate", "bb", "sh", "-c", command) for _ in range(count)]
-        try:
-            while len(os.listdir(gate)) <= count:
-                time.sleep(0.01)
-            begin = time.perf_counter()
-            os.close(held)
-            while not (gate / "done").exists():
-                time.sleep(0.002)
-            shares.add([_written(pyrt, name) for name in names])
-            pyrt.ok("wait", *names, timeout=120)
-            seconds = time.perf_counter() - begin
-            assert all(_written(pyrt, name) > each for name in names)
-        finally:
-            pyrt.ok("rm", "-f", *names, timeout=120)
-            shutil.rmtree(gate)
-        return seconds
-
-    return sample
+def _empty(pyrt: Pyrt) -> None:
+    ids = pyrt.ok("ps", "-q", "--no-trunc").lines
+    for first in range(0, len(ids), REMOVED_AT_ONCE):
+        pyrt.ok("rm", "-f", *ids[first : first + REMOVED_AT_ONCE], timeout=300)
 
 
-def _written(pyrt: Pyrt, name: str) -> int:
-    """How far a container's log has come: its newest segment's name is the offset it begins at."""
-    segments = sorted((pyrt.root / "containers" / name).glob("**/*.log"))
-    return int(segments[-1].stem, 16) + segments[-1].stat().st_size if segments else 0
+def _add(found: Comparison, live: int, contestants: dict[str, Sample]) -> None:
+    at = _compare(contestants)
+    found.samples |= {names.beside(name, live): samples for name, samples in at.samples.items()}
+    found.missing |= {names.beside(name, live): reason for name, reason in at.missing.items()}
+
+
+def _compare(contestants: dict[str, Sample]) -> Comparison:
+    return compare("", contestants, rounds=max(1, ROUNDS // names.IN_A_ROW), in_a_row=names.IN_A_ROW)

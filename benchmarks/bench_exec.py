@@ -1,109 +1,91 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long does one more program in a running container take? `pyrt exec` and `runc exec` of /bin/true, whole."""
+"""How long does one more program in a running container take? `exec` of /bin/true, whole, warm and after a rest."""
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
 
-from benchmarks import contenders
-from benchmarks.interleave import Comparison, Failed, Replay, Sample, compare
-from tests.harness import Pyrt, client_path
-from tests.rootfs import busybox_tar
+from benchmarks import bundle, contenders, host, names
+from benchmarks.interleave import Comparison, Replay, Sample, compare, replay
+from benchmarks.programs import Command
+from benchmarks.setting import Setting, setting
 
 pytestmark = pytest.mark.root
 
-ROUNDS = int(os.environ.get("BENCH_ROUNDS", "100"))
-REST_SECONDS = float(os.environ.get("BENCH_REST_MS", "0")) / 1e3
-LIMITS = ["-m", str(contenders.MEMORY_BYTES), "--cpus", "1", "--pids-limit", str(contenders.PIDS)]
-NAMES = ("pyrt exec", "pyrt exec -t", "runc exec")
-CONTAINER = "pyrt-bench-exec"
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "50"))
+RESTS = {"exec of /bin/true, back to back": 0.0, "exec of /bin/true, 150 ms apart": names.REST_SECONDS}
+NAMES = ("pyrt exec", "pyrt exec -t", "crun exec", "runc exec", "docker exec")
+CONTAINER = contenders.CONTAINER
 
 
 @pytest.fixture(scope="module")
-def comparison(tmp_path_factory: pytest.TempPathFactory, ratios: list[str]) -> Iterator[Comparison]:
-    """Every contender's samples, taken in turn, each into a container of its own. The table goes to the end."""
-    directory = tmp_path_factory.mktemp("exec")
-    rootfs = directory / "rootfs"
-    rootfs.mkdir()
-    tar = busybox_tar()
-    subprocess.run(["tar", "-x", "-C", rootfs], input=tar, check=True)
-    with _pyrt(tar) as pyrt, _runc(rootfs, directory) as runc:
-        found = compare(
-            f"exec of /bin/true, {'back to back' if not REST_SECONDS else f'{REST_SECONDS * 1e3:g} ms apart'}",
-            dict(zip(NAMES, (_exec(pyrt), _exec(pyrt, "-t"), runc), strict=True)),
-            rounds=ROUNDS,
-            rest_seconds=REST_SECONDS,
-        )
-    ratios += ["", *found.table("runc exec")]
-    yield found
+def contestants(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Sample]]:
+    """Each with a container of its own that sleeps."""
+    with setting(tmp_path_factory.mktemp("exec")) as scene, ExitStack() as stack:
+        stack.enter_context(host.hugetlb_hierarchy())
+        if scene.pyrt is not None:
+            scene.pyrt.detached("--name", CONTAINER, *contenders.LIMITS, contenders.IMAGE, *contenders.SLEEP)
+        commands = [
+            contenders.pyrt(scene.pyrt, "exec", CONTAINER, *contenders.TRUE),
+            contenders.pyrt(scene.pyrt, "exec", "-t", CONTAINER, *contenders.TRUE),
+            stack.enter_context(_oci(scene, "crun")),
+            stack.enter_context(_oci(scene, "runc")),
+            _docker(scene),
+        ]
+        yield {name: scene.clients.whole(command) for name, command in zip(NAMES, commands, strict=True)}
+
+
+@pytest.fixture(scope="module", params=RESTS)
+def comparison(request: pytest.FixtureRequest, contestants: dict[str, Sample], ratios: list[str]) -> Comparison:
+    """Every contender's samples, taken in turn. Its table goes to the end of the output."""
+    rest_seconds = RESTS[request.param]
+    in_a_row = 1 if rest_seconds else names.IN_A_ROW
+    found = compare(
+        request.param, contestants, rounds=max(1, ROUNDS // in_a_row), rest_seconds=rest_seconds, in_a_row=in_a_row
+    )
+    ratios += ["", *found.table("crun exec", "runc exec")]
+    return found
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.benchmark(group="exec", timer=Replay.clock)
 def test_exec(benchmark: Any, comparison: Comparison, name: str) -> None:
-    if name in comparison.missing:
-        pytest.skip(f"{name}: {comparison.missing[name]}")
-    samples = comparison.samples[name]
-    benchmark.pedantic(Replay(samples), rounds=len(samples), iterations=1)
+    replay(benchmark, comparison, name)
 
 
 @contextmanager
-def _pyrt(tar: bytes) -> Iterator[Pyrt | None]:
-    client = client_path()
-    if client is None:
-        yield None
+def _oci(scene: Setting, runtime: str) -> Iterator[Command]:
+    """A container of crun's or runc's that sleeps, and the command that is an `exec` into it."""
+    made = bundle.write(scene.directory / f"{runtime}-exec", scene.rootfs, contenders.SLEEP)
+    state = scene.directory / f"{runtime}-exec-state"
+    run = contenders.installed(runtime, "--root", state, "run", "--detach", "--bundle", made, CONTAINER)
+    if run.missing:
+        yield run
         return
-    pyrt = Pyrt(client)
+    fault = _run(run)
     try:
-        pyrt.ok("import", "-", "bb", input=tar)
-        pyrt.detached("--name", CONTAINER, *LIMITS, "bb", "/bin/sleep", "9999")
-        yield pyrt
+        yield Command((runtime, "--root", state, "exec", CONTAINER, *contenders.TRUE), missing=fault)
     finally:
-        pyrt.close()
+        _run(Command((runtime, "--root", state, "delete", "--force", CONTAINER)))
 
 
-def _exec(pyrt: Pyrt | None, *flags: str) -> Sample:
-    if pyrt is None:
-        return _missing("not built: run scripts/setup")
-    options = ["--root", str(pyrt.root), "--run-dir", str(pyrt.run_dir)]
-    return contenders.command([pyrt.client, *options, "exec", *flags, CONTAINER, "/bin/true"])
+def _docker(scene: Setting) -> Command:
+    daemon = scene.dockerd()
+    base = ("docker", "-H", daemon.address)
+    run = contenders.docker(daemon, live=True)
+    if fault := run.missing or _run(Command((*base, "run", "--name", CONTAINER, *run.argv[4:]))):
+        return Command(missing=fault)
+    return Command((*base, "exec", CONTAINER, *contenders.TRUE))
 
 
-@contextmanager
-def _runc(rootfs: Path, directory: Path) -> Iterator[Sample]:
-    """A container of runc's that sleeps, and the sample of an `exec` into it."""
-    bundle = directory / "runc"
-    bundle.mkdir()
-    config = contenders.bundle_config(rootfs)
-    config["process"]["args"] = ["/bin/sleep", "9999"]
-    (bundle / "config.json").write_text(json.dumps(config))
-    base: list[str | Path] = ["runc", "--root", directory / "runc-state"]
+def _run(command: Command) -> str:
+    """What it said when it failed. A file takes its errors: a container that goes on would keep a pipe open."""
     null = subprocess.DEVNULL
-    try:
-        run = [*base, "run", "-d", "--bundle", bundle, CONTAINER]
-        begun = subprocess.run(run, stdin=null, stdout=null, stderr=null)
-    except FileNotFoundError:
-        yield _missing("not installed")
-        return
-    if begun.returncode:
-        yield _missing(f"run -d: status {begun.returncode}")
-        return
-    try:
-        yield contenders.command([*base, "exec", CONTAINER, "/bin/true"])
-    finally:
-        subprocess.run([*base, "delete", "-f", CONTAINER], stdin=null, stdout=null, stderr=null, check=True)
-
-
-def _missing(reason: str) -> Sample:
-    def sample() -> float:
-        raise Failed(reason)
-
-    return sample
+    done = subprocess.run(command.argv, stdin=null, stdout=null, stderr=null)
+    return f"{command.argv[0]}: status {done.returncode}" if done.returncode else ""

@@ -1,119 +1,72 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long does a container take to start? pyrt, the C floor, and the other runtimes on the same root file system."""
+"""How long does a whole `run` of /bin/true take, from the command's start to its end? Back to back, and after a rest.
+
+In a loop a kernel answers from warm caches and finds its locks taken; people start containers one by one.
+"""
 
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import contenders, engine_start
-from benchmarks.interleave import Comparison, Failed, Replay, Sample, compare
-from tests.harness import Pyrt, client_path
-from tests.rootfs import busybox_tar
+from benchmarks import contenders, names, programs
+from benchmarks.interleave import Comparison, Replay, Sample, compare, replay
+from benchmarks.setting import Setting, setting
 
 pytestmark = pytest.mark.root
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "30"))
-REST_SECONDS = float(os.environ.get("BENCH_REST_MS", "0")) / 1e3
-LIMITS = ["-m", str(contenders.MEMORY_BYTES), "--cpus", "1", "--pids-limit", str(contenders.PIDS)]
+RESTS = {names.WHOLE: 0.0, names.WHOLE_COLD: names.REST_SECONDS}
+PEERS = ("lxc-start", "crun run", "runc run", "bwrap", "unshare", "systemd-nspawn", "podman run", "docker run")
 NAMES = (
-    "floor, begin to exec",
-    "floor + veth, begin to exec",
-    "pyrt in process, begin to exec",
-    "pyrt in process + veth, begin to exec",
-    "floor, whole run",
-    "pyrt run",
-    "pyrt run --network none",
-    "pyrt run --engine lxc --network none",
-    "crun run",
-    "runc run",
-    "bwrap",
-    "lxc-start",
+    "subprocess.Popen, no container",
+    names.FLOOR_WHOLE,
+    names.RUN,
+    names.RUN_NO_NETWORK,
+    names.RUN_LXC,
+    names.PLAIN_PYTHON,
+    *PEERS,
 )
 
 
 @pytest.fixture(scope="module")
-def comparison(tmp_path_factory: pytest.TempPathFactory, ratios: list[str]) -> Iterator[Comparison]:
-    """Every contender's samples, taken in turn. Its tables go to the end of the output."""
-    directory = tmp_path_factory.mktemp("start")
-    rootfs, scratch = directory / "rootfs", directory / "scratch"
-    scratch.mkdir()
-    rootfs.mkdir()
-    tar = busybox_tar()
-    subprocess.run(["tar", "-x", "-C", rootfs], input=tar, check=True)
-    pyrt = _instance(tar)
-    bridge = f"ptf{os.getpid() % 100000}"
-    subprocess.run(["ip", "link", "add", bridge, "type", "bridge"], check=True)
-    subprocess.run(["ip", "link", "set", bridge, "up"], check=True)
-    try:
-        with contenders.hugetlb_hierarchy(), contenders.lxc_leftovers_removed():
-            found = compare(
-                f"start, {'back to back' if not REST_SECONDS else f'{REST_SECONDS * 1e3:g} ms apart'}",
-                _contenders(directory, rootfs, scratch, bridge, pyrt),
-                rounds=ROUNDS,
-                rest_seconds=REST_SECONDS,
-            )
-        ratios += ["", *found.table("floor, begin to exec", "crun run")]
-        yield found
-    finally:
-        subprocess.run(["ip", "link", "delete", bridge], check=True)
-        if pyrt:
-            pyrt.close()
+def contestants(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Sample]]:
+    """A way to start each of them, on the same root file system."""
+    with setting(tmp_path_factory.mktemp("start")) as scene:
+        yield _contestants(scene)
+
+
+@pytest.fixture(scope="module", params=RESTS)
+def comparison(request: pytest.FixtureRequest, contestants: dict[str, Sample], ratios: list[str]) -> Comparison:
+    """Every contender's samples, taken in turn. Its table goes to the end of the output."""
+    rest_seconds = RESTS[request.param]
+    in_a_row = 1 if rest_seconds else names.IN_A_ROW
+    found = compare(
+        request.param, contestants, rounds=max(1, ROUNDS // in_a_row), rest_seconds=rest_seconds, in_a_row=in_a_row
+    )
+    ratios += ["", *found.table(names.CRUN, names.DOCKER)]
+    return found
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.benchmark(group="start", timer=Replay.clock)
 def test_start(benchmark: Any, comparison: Comparison, name: str) -> None:
-    if name in comparison.missing:
-        pytest.skip(f"{name}: {comparison.missing[name]}")
-    samples = comparison.samples[name]
-    benchmark.pedantic(Replay(samples), rounds=len(samples), iterations=1)
+    replay(benchmark, comparison, name)
 
 
-def _instance(tar: bytes) -> Pyrt | None:
-    client = client_path()
-    if client is None:
-        return None
-    pyrt = Pyrt(client)
-    try:
-        pyrt.ok("import", "-", "bb", input=tar)
-    except BaseException:
-        print(pyrt.report())
-        pyrt.close()
-        raise
-    return pyrt
-
-
-def _contenders(directory: Path, rootfs: Path, scratch: Path, bridge: str, pyrt: Pyrt | None) -> dict[str, Sample]:
-    program = contenders.build_floor(directory)
+def _contestants(scene: Setting) -> dict[str, Sample]:
+    peers = scene.peers()
+    whole = scene.clients.whole
     samples = [
-        contenders.floor(program, rootfs, scratch),
-        contenders.floor(program, rootfs, scratch, "-v", bridge),
-        lambda: engine_start.prepare_and_go(rootfs, scratch),
-        lambda: engine_start.prepare_and_go(rootfs, scratch, bridge=bridge),
-        contenders.floor(program, rootfs, scratch, figure="whole"),
-        _pyrt(pyrt),
-        _pyrt(pyrt, "--network", "none"),
-        _pyrt(pyrt, "--engine", "lxc", "--network", "none"),
-        contenders.oci("crun", rootfs, directory),
-        contenders.oci("runc", rootfs, directory),
-        contenders.bwrap(rootfs),
-        contenders.lxc(rootfs, directory),
+        programs.popen(scene.rootfs),
+        scene.floor("-v", scene.bridge).whole,
+        whole(contenders.pyrt_run(scene.pyrt)),
+        whole(contenders.pyrt_run(scene.pyrt, "--network", "none")),
+        whole(contenders.pyrt_run(scene.pyrt, "--engine", "lxc")),
+        scene.plain_python().whole,
+        *(whole(peers[name]) for name in PEERS),
     ]
     return dict(zip(NAMES, samples, strict=True))
-
-
-def _pyrt(pyrt: Pyrt | None, *flags: str) -> Sample:
-    if pyrt is None:
-        return _not_built
-    options = ["--root", str(pyrt.root), "--run-dir", str(pyrt.run_dir)]
-    return contenders.command([pyrt.client, *options, "run", "--rm", *LIMITS, *flags, "bb", "/bin/true"])
-
-
-def _not_built() -> float:
-    raise Failed("not built: run scripts/setup")

@@ -1,87 +1,63 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The runtimes that are compared, each running /bin/true of the same busybox directory to its end."""
+"""The runtimes that are compared: how each is asked to run a program of the same root file system to its end."""
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from benchmarks.interleave import Failed, Sample
+from benchmarks import bundle
+from benchmarks.host import Dockerd, PodmanStore
+from benchmarks.programs import Command
+from tests.harness import Pyrt
 
-MEMORY_BYTES, CPU_QUOTA, PIDS = 512 << 20, 100_000, 1024
-HUGETLB = Path("/sys/fs/cgroup/hugetlb")
 CONTAINER = "pyrt-bench"
-DOCKERD_S = 30.0
-CAPABILITIES = [
-    f"CAP_{name}"
-    for name in (
-        "CHOWN DAC_OVERRIDE FOWNER FSETID KILL NET_BIND_SERVICE SETFCAP SETGID SETPCAP SETUID SYS_CHROOT"
-    ).split()
-]
+LIMITS = ("-m", str(bundle.MEMORY_BYTES), "--cpus", "1", "--pids-limit", str(bundle.PIDS))
+NOT_BUILT = "not built: run scripts/setup"
+# Where the kernel or we are given less than podman and docker ask for, they refuse; the limits cost nothing.
+ULIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000")
+IMAGE = "bb"
+TRUE = ("/bin/true",)
+SLEEP = ("/bin/sleep", "99999")
 
 
-def command(argv: Sequence[str | Path], *, needs: str = "") -> Sample:
-    """A sample that runs a command to its end; Failed with its first line of error when that is not status 0."""
-
-    def sample() -> float:
-        if needs and not shutil.which(needs):
-            raise Failed("not installed")
-        begin = time.perf_counter()
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        seconds = time.perf_counter() - begin
-        if done.returncode:
-            lines = done.stderr.decode(errors="replace").strip().splitlines() or [f"status {done.returncode}"]
-            raise Failed(lines[0][:100])
-        return seconds
-
-    return sample
+def installed(program: str, *arguments: str | Path) -> Command:
+    """The command, or that its program is not here."""
+    return Command((program, *arguments)) if shutil.which(program) else Command(missing=f"{program} is not installed")
 
 
-def floor(program: Path, rootfs: Path, scratch: Path, *flags: str, figure: str = "exec") -> Sample:
-    """The C floor's own figure: `exec` is begin to exec, `whole` is the whole run."""
-
-    def sample() -> float:
-        argv: list[str | Path] = [program, *flags, rootfs, scratch, "/bin/true"]
-        done = subprocess.run(argv, capture_output=True, text=True)
-        if done.returncode:
-            raise Failed(done.stderr.strip()[:100])
-        return next(float(line.split()[1]) / 1e6 for line in done.stdout.splitlines() if line.startswith(figure))
-
-    return sample
+def pyrt(instance: Pyrt | None, *words: str) -> Command:
+    """A command of a private instance of pyrt's."""
+    if instance is None:
+        return Command(missing=NOT_BUILT)
+    return Command((instance.client, "--root", str(instance.root), "--run-dir", str(instance.run_dir), *words))
 
 
-def build_floor(directory: Path) -> Path:
-    """Compile benchmarks/floor_*.c of the start floor; returns the program."""
-    here, program = Path(__file__).parent, directory / "floor_start"
-    sources = [here / f"floor_{part}.c" for part in ("start", "init", "veth")]
-    subprocess.run(["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-static", "-o", program, *sources], check=True)
-    return program
+def pyrt_run(instance: Pyrt | None, *flags: str) -> Command:
+    """With limits, overlay, seccomp and log, and with bridge and address unless the flags say otherwise."""
+    return pyrt(instance, "run", "--rm", *LIMITS, *flags, IMAGE, *TRUE)
 
 
-def oci(runtime: str, rootfs: Path, directory: Path) -> Sample:
-    """`crun run` or `runc run` of a bundle with the namespaces, mounts and limits that pyrt gives a container."""
-    bundle = directory / runtime
-    bundle.mkdir()
-    (bundle / "config.json").write_text(json.dumps(bundle_config(rootfs)))
-    return command(
-        [runtime, "--root", directory / f"{runtime}-state", "run", "--bundle", bundle, CONTAINER], needs=runtime
-    )
+def oci(runtime: str, rootfs: Path, directory: Path) -> Command:
+    """`crun run` or `runc run`: all namespaces, limits; no network but lo, no overlay, no seccomp, no log."""
+    made = bundle.write(directory / runtime, rootfs)
+    state = directory / f"{runtime}-state"
+    return installed(runtime, "--root", state, "run", "--bundle", made, f"{CONTAINER}-{{}}")
 
 
-def bwrap(rootfs: Path) -> Sample:
-    """bubblewrap with all namespaces; it has no limits."""
-    mounts: list[str | Path] = ["--bind", rootfs, "/", "--proc", "/proc", "--dev", "/dev"]
-    return command(["bwrap", "--unshare-all", *mounts, "/bin/true"], needs="bwrap")
+def bwrap(rootfs: Path) -> Command:
+    """All namespaces; no limits, no overlay, no capabilities to drop, no seccomp."""
+    return installed("bwrap", "--unshare-all", "--bind", rootfs, "/", "--proc", "/proc", "--dev", "/dev", *TRUE)
 
 
-def lxc(rootfs: Path, directory: Path) -> Sample:
-    """lxc-start in the foreground, without a network."""
+def unshare(rootfs: Path) -> Command:
+    """util-linux: all namespaces, chroot, /proc, and nothing else."""
+    namespaces = [f"--{kind}" for kind in ("mount", "uts", "ipc", "net", "pid", "cgroup")]
+    return installed("unshare", *namespaces, "--fork", f"--root={rootfs}", "--mount-proc", *TRUE)
+
+
+def lxc(rootfs: Path, directory: Path, *, live: bool = False) -> Command:
+    """lxc-start, no network but lo: in the foreground, or `live`, in the background."""
     config = directory / "lxc.conf"
     keys = {
         "lxc.uts.name": CONTAINER,
@@ -91,107 +67,27 @@ def lxc(rootfs: Path, directory: Path) -> Sample:
         "lxc.apparmor.profile": "unconfined",
     }
     config.write_text("".join(f"{key} = {value}\n" for key, value in keys.items()))
-    argv: list[str | Path] = ["lxc-start", "-F", "-n", CONTAINER, "-f", config, "-P", directory, "--", "/bin/true"]
-    return command(argv, needs="lxc-start")
+    how, program = ("-d", SLEEP) if live else ("-F", TRUE)
+    return installed("lxc-start", how, "-n", f"{CONTAINER}-{{}}", "-f", config, "-P", directory, "--", *program)
 
 
-@contextmanager
-def lxc_leftovers_removed() -> Iterator[None]:
-    """lxc-start leaves an empty cgroup `lxc.pivot` in every hierarchy: remove those that were not there before."""
-    before = set(Path("/sys/fs/cgroup").glob("*/lxc.pivot"))
-    try:
-        yield
-    finally:
-        for path in set(Path("/sys/fs/cgroup").glob("*/lxc.pivot")) - before:
-            path.rmdir()
+def nspawn(rootfs: Path) -> Command:
+    """systemd-nspawn without systemd: not registered, in the caller's unit, no network but lo."""
+    flags = ("--quiet", "--register=no", "--keep-unit", "--private-network", "--as-pid2", "--volatile=overlay")
+    return installed("systemd-nspawn", *flags, f"--directory={rootfs}", "--machine=pyrt-bench-{}", *TRUE)
 
 
-@contextmanager
-def hugetlb_hierarchy() -> Iterator[None]:
-    """crun 1.8 refuses a hybrid machine whose hugetlb controller is on v2: give it a v1 hierarchy meanwhile."""
-    needed = Path("/sys/fs/cgroup/memory").is_dir() and not HUGETLB.exists()
-    if needed:
-        HUGETLB.mkdir()
-        subprocess.run(["mount", "-t", "cgroup", "-o", "hugetlb", "cgroup", HUGETLB], check=False)
-    try:
-        yield
-    finally:
-        if needed:
-            subprocess.run(["umount", HUGETLB], check=False)
-            HUGETLB.rmdir()
+def podman(store: PodmanStore, *, live: bool = False) -> Command:
+    return _managed(("podman", *store.flags), store.fault, ULIMITS, live)
 
 
-@contextmanager
-def dockerd(directory: Path) -> Iterator[str | None]:
-    """A dockerd of its own, which touches no network of the host; its address, or None where it does not run."""
-    if not (shutil.which("dockerd") and shutil.which("docker")):
-        yield None
-        return
-    address = f"unix://{directory}/docker.sock"
-    places = {"data-root": "data", "exec-root": "exec", "pidfile": "docker.pid"}
-    argv = ["unshare", "-m", "dockerd", "-H", address, "--bridge=none", "--iptables=false", "--storage-driver=vfs"]
-    argv += [f"--{option}={directory / name}" for option, name in places.items()]
-    with open(directory / "dockerd.log", "wb") as log:
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    try:
-        yield address if _answers(address, process) else None
-    finally:
-        process.terminate()
-        process.wait()
+def docker(daemon: Dockerd, *, live: bool = False) -> Command:
+    return _managed(("docker", "-H", daemon.address), daemon.fault, ULIMITS[:2], live)
 
 
-def _answers(address: str, process: subprocess.Popen[bytes]) -> bool:
-    """Wait until a dockerd serves, or has ended."""
-    deadline = time.monotonic() + DOCKERD_S
-    while process.poll() is None and time.monotonic() < deadline:
-        if not subprocess.run(["docker", "-H", address, "version"], capture_output=True).returncode:
-            return True
-        time.sleep(0.1)
-    return False
-
-
-def bundle_config(rootfs: Path) -> dict[str, Any]:
-    mask = [
-        "/proc/acpi",
-        "/proc/kcore",
-        "/proc/keys",
-        "/proc/timer_list",
-        "/proc/interrupts",
-        "/proc/scsi",
-        "/sys/firmware",
-    ]
-    quiet = ["nosuid", "noexec", "nodev"]
-    return {
-        "ociVersion": "1.0.2",
-        "hostname": CONTAINER,
-        "root": {"path": str(rootfs), "readonly": False},
-        "process": {
-            "args": ["/bin/true"],
-            "cwd": "/",
-            "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/"],
-            "user": {"uid": 0, "gid": 0},
-            "capabilities": {name: CAPABILITIES for name in ("bounding", "effective", "permitted")},
-        },
-        "mounts": [
-            _mount("/proc", "proc", *quiet),
-            _mount("/sys", "sysfs", *quiet, "ro"),
-            _mount("/dev", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
-            _mount("/dev/pts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"),
-            _mount("/dev/shm", "tmpfs", *quiet, "mode=1777", "size=65536k"),
-            _mount("/dev/mqueue", "mqueue", *quiet),
-        ],
-        "linux": {
-            "namespaces": [{"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount", "cgroup")],
-            "resources": {
-                "memory": {"limit": MEMORY_BYTES},
-                "cpu": {"quota": CPU_QUOTA, "period": 100_000},
-                "pids": {"limit": PIDS},
-            },
-            "maskedPaths": mask,
-            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
-        },
-    }
-
-
-def _mount(target: str, kind: str, *options: str) -> dict[str, Any]:
-    return {"destination": target, "type": kind, "source": kind, "options": list(options)}
+def _managed(argv: tuple[str, ...], fault: str, ulimits: tuple[str, ...], live: bool) -> Command:
+    """`run --rm`: overlay, limits, seccomp, log; no network but lo. `live`: one that goes on in the background."""
+    if fault:
+        return Command(missing=fault)
+    program = ("--detach", IMAGE, *SLEEP) if live else (IMAGE, *TRUE)
+    return installed(*argv, "run", "--rm", "--network", "none", *ulimits, *LIMITS, *program)

@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The child's side of the start floor: mounts, pivot_root, masks, lo, capabilities, seccomp, exec. */
+/*
+ * The child's side of the start floor: mounts, pivot_root, masks, lo, capabilities, seccomp, exec.
+ *
+ * Not parked, every mount is made where it stays. Parked, what no image can change is made beforehand, on a tmpfs that
+ * covers /proc, and moved into the root when that is known: the way of pyrt's init, by as few calls.
+ */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -25,9 +30,7 @@
 
 #include "floor_start.h"
 
-#define GO_FD 3
-#define EXEC_FD 4
-#define BPF_FD 5
+#define STAGE "/proc" /* exists on every host, and hides nothing else of it */
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 /* podman's eleven: chown dac_override fowner fsetid kill setgid setuid setpcap net_bind_service sys_chroot setfcap */
 #define CAPABILITIES UINT64_C(0x800405fb)
@@ -104,38 +107,58 @@ static void make_dev(void)
     mount_at("mqueue", "dev/mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
 }
 
-static void make_root(char **argv)
+static void make_private(void)
 {
-    char options[13000];
-    snprintf(options, sizeof options, "lowerdir=%s,upperdir=%s,workdir=%s", argv[1], argv[2], argv[3]);
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
         fail("private");
-    if (mount("overlay", argv[1], "overlay", 0, options) < 0) /* over its own lower: any directory will do */
-        fail("overlay");
-    if (chdir(argv[1]) < 0)
-        fail("chdir");
+}
+
+/* proc, sysfs and dev below the current directory. */
+static void furnish(void)
+{
     mount_at("proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
     mount_at("sysfs", "sys", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, NULL);
     make_dev();
+}
+
+static void mount_overlay(char **argv, const char *target)
+{
+    char options[13000];
+    snprintf(options, sizeof options, "lowerdir=%s,upperdir=%s,workdir=%s", argv[1], argv[2], argv[3]);
+    if (mount("overlay", target, "overlay", 0, options) < 0)
+        fail("overlay");
+    if (chdir(target) < 0)
+        fail("chdir");
+}
+
+static void enter_root(void)
+{
     if (syscall(SYS_pivot_root, ".", ".") < 0)
         fail("pivot_root");
     if (umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
         fail("old root");
 }
 
+/* Masks and read-only parts of what `furnish` made. */
 static void protect_paths(void)
 {
-    static const char *const files[] = {"/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug",
-                                        "/proc/timer_list", "/proc/timer_stats", "/proc/interrupts"};
-    static const char *const directories[] = {"/proc/acpi", "/proc/asound", "/proc/scsi", "/sys/firmware",
-                                              "/sys/devices/virtual/powercap"};
-    static const char *const readonly[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"};
+    static const char *const files[] = {"proc/kcore", "proc/keys", "proc/latency_stats", "proc/sched_debug",
+                                        "proc/timer_list", "proc/timer_stats", "proc/interrupts"};
+    static const char *const directories[] = {"proc/acpi", "proc/asound", "proc/scsi", "sys/firmware",
+                                              "sys/devices/virtual/powercap"};
+    static const char *const readonly[] = {"proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger"};
     for (size_t i = 0; i < COUNT(files); i++)
-        if (mount("/dev/null", files[i], NULL, MS_BIND, NULL) < 0 && errno != ENOENT)
+        if (mount("dev/null", files[i], NULL, MS_BIND, NULL) < 0 && errno != ENOENT)
             fail(files[i]);
-    for (size_t i = 0; i < COUNT(directories); i++)
-        if (mount("tmpfs", directories[i], "tmpfs", MS_RDONLY, "size=0k") < 0 && errno != ENOENT)
+    const char *empty = NULL; /* the first is a tmpfs, the others are that one again: a tmpfs each costs more */
+    for (size_t i = 0; i < COUNT(directories); i++) {
+        int ret = empty ? mount(empty, directories[i], NULL, MS_BIND, NULL)
+                        : mount("tmpfs", directories[i], "tmpfs", MS_RDONLY, "size=0k");
+        if (ret < 0 && errno != ENOENT)
             fail(directories[i]);
+        if (ret == 0)
+            empty = directories[i];
+    }
     for (size_t i = 0; i < COUNT(readonly); i++) {
         if (mount(readonly[i], readonly[i], NULL, MS_BIND | MS_REC, NULL) < 0) {
             if (errno == ENOENT)
@@ -214,23 +237,68 @@ static void load_seccomp(void)
         fail("seccomp");
 }
 
-_Noreturn void floor_init(char **argv)
+static void stage(void)
+{
+    static const char *const directories[] = {"root", "proc", "sys", "dev"};
+    mount_at("tmpfs", STAGE, MS_NOSUID | MS_NODEV, "mode=700");
+    if (chdir(STAGE) < 0)
+        fail(STAGE);
+    for (size_t i = 0; i < COUNT(directories); i++)
+        if (mkdir(directories[i], 0755) < 0)
+            fail(directories[i]);
+    furnish();
+    protect_paths();
+}
+
+/* The root from the stage: the overlay, and three mounts that move into it. */
+static void unstage(char **argv)
+{
+    static const char *const mounts[] = {"proc", "sys", "dev"};
+    mount_overlay(argv, STAGE "/root");
+    for (size_t i = 0; i < COUNT(mounts); i++) {
+        char from[16];
+        snprintf(from, sizeof from, "../%s", mounts[i]);
+        if (mount(from, mounts[i], NULL, MS_MOVE, NULL) < 0)
+            fail(from);
+    }
+    enter_root();
+}
+
+static void await_go(int parked)
+{
+    char go;
+    if (parked && write(EXEC_FD, FLOOR_PARKED, 1) != 1)
+        fail("parked");
+    if (read(GO_FD, &go, 1) != 1)
+        _exit(1); /* not wanted any more */
+    close(GO_FD);
+}
+
+_Noreturn void floor_init(char **argv, int parked)
 {
     static char *const environment[] = {"HOME=/", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", NULL};
-    char go;
     fcntl(EXEC_FD, F_SETFD, FD_CLOEXEC);
     umask(0);
-    make_root(argv);
-    protect_paths();
+    make_private();
+    if (parked) {
+        stage();
+    } else {
+        mount_overlay(argv, argv[1]); /* over its own lower: any directory will do */
+        furnish();
+        enter_root();
+        protect_paths();
+    }
     loopback_up();
-    if (sethostname("floor", 5) < 0 || syscall(SYS_keyctl, 1 /* KEYCTL_JOIN_SESSION_KEYRING */, NULL) < 0)
-        fail("hostname");
-    if (read(GO_FD, &go, 1) != 1)
-        fail("go");
-    close(GO_FD);
+    if (syscall(SYS_keyctl, 1 /* KEYCTL_JOIN_SESSION_KEYRING */, NULL) < 0)
+        fail("keyring");
+    await_go(parked);
     configure_eth0();
+    if (sethostname("floor", 5) < 0)
+        fail("hostname");
     if (unshare(CLONE_NEWCGROUP) < 0) /* after it was moved, so that its group is its root */
         fail("cgroup namespace");
+    if (parked)
+        unstage(argv);
     if (setsid() < 0 && errno != EPERM)
         fail("setsid");
     load_seccomp(); /* before the capabilities go: without no_new_privs it takes CAP_SYS_ADMIN */

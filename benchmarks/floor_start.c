@@ -1,19 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The floor of starting a container: nothing but the kernel's work, by the cheapest calls known, nothing prepared.
+ * The floor of starting a container: nothing but the kernel's work, by the cheapest calls known.
  *
  * One run, as the parent sees it:
  *
- *   begin   mkdir cgroups -> clone3(VM|VFORK, all namespaces) of this same static program from a sealed memfd
+ *   begin   mkdir the overlay's directories, cgroups and limits
+ *           -> clone3(VM|VFORK, all namespaces) of this same static program from a sealed memfd
  *           -> join cgroups -> (veth) -> "go" byte
  *           child: proc, sysfs, dev, devpts, shm, mqueue, overlay, pivot_root, masks, lo up, capabilities, seccomp
  *           -> execve of the payload; its CLOEXEC pipe closes
  *   exec    end of file on that pipe: "begin to exec"
  *   end     payload reaped, cgroups removed, overlay's directories cleaned: "whole run"
  *
- * usage: floor_start [-n REPEATS] [-w WAIT_MS] [-C] [-N] [-v BRIDGE] [-s BPF_FILE] LOWERDIR SCRATCHDIR [PROGRAM [ARG...]]
- *   -C without cgroup   -N without network namespace   -v a veth on this bridge   -w rest between two runs
- * Prints lines "NAME median_us p10_us p90_us": exec and whole.
+ * Parked (-p), what no image can change is done before begin: the groups, without limits, clone, join, veth, and every
+ * mount but the overlay. What remains after begin: the overlay's directories, limits, "go"; the child moves its mounts.
+ *
+ * usage: floor_start [-n REPEATS] [-i] [-p] [-C] [-N] [-v BRIDGE] [-s BPF_FILE] LOWERDIR SCRATCHDIR [PROGRAM [ARG...]]
+ *   -p parked   -C without cgroup   -N without network namespace   -v a veth on this bridge   -s a seccomp program
+ *   -i one run for each line of standard input, each answered by a line "EXEC_US WHOLE_US": a floor in a process that is
+ *      as warm as the one it is compared with
+ * Else prints lines "NAME median_us p10_us p90_us": exec and whole.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -33,17 +39,16 @@
 
 #include "floor_start.h"
 
-#define GO_FD 3     /* the child waits here until its cgroups and network are made */
-#define EXEC_FD 4   /* closes on exec: how the parent knows */
-#define BPF_FD 5    /* the seccomp program, if any */
-
-static const char *const hierarchies[] = {"memory", "cpu", "pids"};
-#define HIERARCHIES (sizeof(hierarchies) / sizeof(hierarchies[0]))
-
 struct options {
-    int repeats, wait_ms, cgroup, network;
+    int repeats, interactive, parked, cgroup, network;
     const char *bridge, *bpf, *lower, *scratch;
     char **argv;
+};
+
+/* A container between its two halves. */
+struct start {
+    pid_t pid;
+    int pidfd, go_fd, executed_fd, cgroup_fd;
 };
 
 static double now_us(void)
@@ -67,67 +72,6 @@ static int seal_self(void)
     if (fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
         err(1, "seal");
     return fd;
-}
-
-static int is_v1(void)
-{
-    return access("/sys/fs/cgroup/memory/cgroup.procs", F_OK) == 0;
-}
-
-static void cgroup_path(char *path, size_t size, size_t i, const char *file)
-{
-    if (is_v1())
-        snprintf(path, size, "/sys/fs/cgroup/%s/pyrt-floor%d/%s", hierarchies[i], getpid(), file);
-    else
-        snprintf(path, size, "/sys/fs/cgroup/pyrt-floor%d/%s", getpid(), file);
-}
-
-static void write_file(const char *path, const char *text)
-{
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0 || write(fd, text, strlen(text)) < 0)
-        err(1, "%s", path);
-    close(fd);
-}
-
-/* Makes the groups and their limits: memory 512 MiB, one cpu, 1024 tasks. Returns the v2 group's fd or -1. */
-static int make_cgroups(void)
-{
-    static const char *const v1[HIERARCHIES][2] = {
-        {"memory.limit_in_bytes", "536870912"}, {"cpu.cfs_quota_us", "100000"}, {"pids.max", "1024"}};
-    static const char *const v2[HIERARCHIES][2] = {{"memory.max", "536870912"}, {"cpu.max", "100000"}, {"pids.max", "1024"}};
-    char path[160];
-    for (size_t i = 0; i < HIERARCHIES; i++) {
-        cgroup_path(path, sizeof path, i, "");
-        if (mkdir(path, 0755) < 0 && errno != EEXIST)
-            err(1, "%s", path);
-        cgroup_path(path, sizeof path, i, is_v1() ? v1[i][0] : v2[i][0]);
-        write_file(path, is_v1() ? v1[i][1] : v2[i][1]);
-    }
-    if (is_v1())
-        return -1;
-    cgroup_path(path, sizeof path, 0, "");
-    return open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-}
-
-static void join_cgroups(pid_t pid)
-{
-    char path[160], text[16];
-    snprintf(text, sizeof text, "%d", pid);
-    for (size_t i = 0; i < HIERARCHIES && is_v1(); i++) {
-        cgroup_path(path, sizeof path, i, "cgroup.procs");
-        write_file(path, text);
-    }
-}
-
-static void remove_cgroups(void)
-{
-    char path[160];
-    for (size_t i = 0; i < HIERARCHIES; i++) {
-        cgroup_path(path, sizeof path, i, "");
-        for (int tries = 0; rmdir(path) < 0 && errno == EBUSY && tries < 1000; tries++)
-            usleep(1000);
-    }
 }
 
 /* The child from clone to exec: shares the parent's memory, so it does nothing but exec. */
@@ -170,20 +114,32 @@ static void clean(const char *scratch)
     }
 }
 
-static void one_run(const struct options *o, int program_fd, int bpf_fd, double *to_exec, double *whole)
+static void overlay_path(char *path, size_t size, const struct options *o, const char *name)
 {
-    char lower[4200], up[4200], work[4200];
-    int go[2], executed[2], pidfd = -1, status;
-    char *argv[40] = {"floor-init", lower, up, work, NULL};
+    snprintf(path, size, "%s/%s", o->scratch, name);
+}
+
+static void make_directories(const struct options *o)
+{
+    static const char *const names[] = {"up", "work"};
+    char path[4200];
+    for (size_t i = 0; i < 2; i++) {
+        overlay_path(path, sizeof path, o, names[i]);
+        if (mkdir(path, 0755) < 0)
+            err(1, "%s", path);
+    }
+}
+
+/* From nothing to a child that waits for "go", in its groups and with its network. */
+static void prepare(const struct options *o, int program_fd, int bpf_fd, struct start *start)
+{
+    static char up[4200], work[4200];
+    char *argv[40] = {o->parked ? FLOOR_INIT_PARKED : FLOOR_INIT, (char *)o->lower, up, work, NULL};
+    int go[2], executed[2];
     for (int i = 0; o->argv[i] && i < 32; i++)
         argv[4 + i] = o->argv[i];
-
-    double begin = now_us();
-    snprintf(lower, sizeof lower, "%s", o->lower);
-    snprintf(up, sizeof up, "%s/up", o->scratch);
-    snprintf(work, sizeof work, "%s/work", o->scratch);
-    if (mkdir(up, 0755) < 0 || mkdir(work, 0755) < 0)
-        err(1, "%s", up);
+    overlay_path(up, sizeof up, o, "up");
+    overlay_path(work, sizeof work, o, "work");
     if (pipe2(go, O_CLOEXEC) < 0 || pipe2(executed, O_CLOEXEC) < 0)
         err(1, "pipe");
     go[0] = high(go[0]), go[1] = high(go[1]), executed[0] = high(executed[0]), executed[1] = high(executed[1]);
@@ -192,28 +148,60 @@ static void one_run(const struct options *o, int program_fd, int bpf_fd, double 
     if (bpf_fd >= 0)
         dup2(bpf_fd, BPF_FD);
 
-    int cgroup_fd = o->cgroup ? make_cgroups() : -1;
+    start->cgroup_fd = o->cgroup ? floor_cgroup_make() : -1;
+    if (o->cgroup && !o->parked)
+        floor_cgroup_limit();
     uint64_t namespaces = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC;
-    pid_t pid = spawn(program_fd, namespaces | (o->network ? CLONE_NEWNET : 0), cgroup_fd, &pidfd, argv);
-    if (pid < 0)
+    start->pid = spawn(program_fd, namespaces | (o->network ? CLONE_NEWNET : 0), start->cgroup_fd, &start->pidfd, argv);
+    if (start->pid < 0)
         err(1, "clone3");
     close(GO_FD), close(EXEC_FD), close(BPF_FD);
     close(go[0]), close(executed[1]);
     if (o->cgroup)
-        join_cgroups(pid);
-    if (o->bridge && floor_veth(pid, o->bridge) < 0)
+        floor_cgroup_join(start->pid);
+    if (o->bridge && floor_veth(start->pid, o->bridge) < 0)
         err(1, "veth");
-    if (write(go[1], "g", 1) != 1)
+    start->go_fd = go[1], start->executed_fd = executed[0];
+}
+
+static void park(const struct options *o, int program_fd, int bpf_fd, struct start *start)
+{
+    char message[256];
+    prepare(o, program_fd, bpf_fd, start);
+    ssize_t n = read(start->executed_fd, message, sizeof message);
+    if (n != 1 || *message != *FLOOR_PARKED)
+        errx(1, "parking failed: %.*s", n > 0 ? (int)n : 0, message);
+}
+
+/* Takes back everything of a run; returns the status of its process. */
+static int finish(const struct options *o, struct start *start)
+{
+    int status;
+    waitpid(start->pid, &status, 0);
+    close(start->executed_fd), close(start->pidfd);
+    if (start->cgroup_fd >= 0)
+        close(start->cgroup_fd);
+    if (o->cgroup)
+        floor_cgroup_remove();
+    return status;
+}
+
+/* Measures one run, of what is parked or from nothing. */
+static void run(const struct options *o, int program_fd, int bpf_fd, struct start *start, double *to_exec, double *whole)
+{
+    double begin = now_us();
+    make_directories(o);
+    if (!o->parked)
+        prepare(o, program_fd, bpf_fd, start);
+    else if (o->cgroup)
+        floor_cgroup_limit();
+    if (write(start->go_fd, "g", 1) != 1)
         err(1, "go");
     char message[256];
-    ssize_t n = read(executed[0], message, sizeof message - 1);
+    ssize_t n = read(start->executed_fd, message, sizeof message);
     *to_exec = now_us() - begin;
-    waitpid(pid, &status, 0);
-    close(go[1]), close(executed[0]), close(pidfd);
-    if (cgroup_fd >= 0)
-        close(cgroup_fd);
-    if (o->cgroup)
-        remove_cgroups();
+    close(start->go_fd);
+    int status = finish(o, start);
     clean(o->scratch);
     *whole = now_us() - begin;
     if (n > 0 || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
@@ -232,24 +220,69 @@ static void print(const char *name, double *values, int count)
     printf("%s %.1f %.1f %.1f\n", name, values[count / 2], values[count / 10], values[count * 9 / 10]);
 }
 
+static int await_line(void)
+{
+    for (int c; (c = getchar()) != EOF;)
+        if (c == '\n')
+            return 1;
+    return 0;
+}
+
+/* Answers a line when the next one is parked: nothing of this process runs while somebody else is measured. */
+static void serve(const struct options *o, int program_fd, int bpf_fd)
+{
+    struct start start;
+    double to_exec, whole;
+    if (o->parked)
+        park(o, program_fd, bpf_fd, &start);
+    while (await_line()) {
+        run(o, program_fd, bpf_fd, &start, &to_exec, &whole);
+        if (o->parked)
+            park(o, program_fd, bpf_fd, &start);
+        printf("%.1f %.1f\n", to_exec, whole);
+        fflush(stdout);
+    }
+    if (o->parked) {
+        close(start.go_fd); /* not wanted: it ends */
+        finish(o, &start);
+    }
+}
+
+static void repeat(const struct options *o, int program_fd, int bpf_fd)
+{
+    struct start start;
+    double *to_exec = calloc((size_t)o->repeats, sizeof *to_exec), *whole = calloc((size_t)o->repeats, sizeof *whole);
+    for (int i = 0; i < o->repeats; i++) {
+        if (o->parked)
+            park(o, program_fd, bpf_fd, &start);
+        run(o, program_fd, bpf_fd, &start, &to_exec[i], &whole[i]);
+    }
+    print("exec", to_exec, o->repeats);
+    print("whole", whole, o->repeats);
+    free(to_exec);
+    free(whole);
+}
+
 static const char *scratch_directory;
 
-static void clean_up(void) /* after a failure; after success there is nothing left */
+static void clean_up(void) /* after a failure; after success only the shared group is left */
 {
-    remove_cgroups();
+    floor_cgroup_remove();
+    floor_cgroup_teardown();
     clean(scratch_directory);
 }
 
 int main(int argc, char **argv)
 {
-    if (strcmp(argv[0], "floor-init") == 0)
-        floor_init(argv);
+    if (strcmp(argv[0], FLOOR_INIT) == 0 || strcmp(argv[0], FLOOR_INIT_PARKED) == 0)
+        floor_init(argv, strcmp(argv[0], FLOOR_INIT) != 0);
     struct options o = {.repeats = 1, .cgroup = 1, .network = 1};
     static char *program[] = {"/bin/true", NULL};
-    for (int c; (c = getopt(argc, argv, "+n:w:CNv:s:")) != -1;) {
+    for (int c; (c = getopt(argc, argv, "+n:ipCNv:s:")) != -1;) {
         switch (c) {
         case 'n': o.repeats = atoi(optarg); break;
-        case 'w': o.wait_ms = atoi(optarg); break;
+        case 'i': o.interactive = 1; break;
+        case 'p': o.parked = 1; break;
         case 'C': o.cgroup = 0; break;
         case 'N': o.network = 0; break;
         case 'v': o.bridge = optarg; break;
@@ -258,25 +291,18 @@ int main(int argc, char **argv)
         }
     }
     if (argc - optind < 2 || o.repeats < 1)
-        errx(2, "usage: floor_start [-n REPEATS] [-w WAIT_MS] [-C] [-N] [-v BRIDGE] [-s BPF_FILE] LOWERDIR SCRATCHDIR [PROGRAM...]");
+        errx(2, "usage: floor_start [-n REPEATS] [-i] [-p] [-C] [-N] [-v BRIDGE] [-s BPF_FILE] LOWERDIR SCRATCHDIR [PROGRAM...]");
     o.lower = argv[optind], o.scratch = argv[optind + 1];
     o.argv = argc - optind > 2 ? argv + optind + 2 : program;
 
     scratch_directory = o.scratch;
-    atexit(clean_up);
-    double *to_exec = calloc((size_t)o.repeats, sizeof *to_exec), *whole = calloc((size_t)o.repeats, sizeof *whole);
-    if (o.cgroup && !is_v1())
-        write_file("/sys/fs/cgroup/cgroup.subtree_control", "+memory +cpu +pids");
     int program_fd = high(seal_self());
     int bpf_fd = o.bpf ? high(open(o.bpf, O_RDONLY | O_CLOEXEC)) : -1;
-    for (int i = 0; i < o.repeats; i++) {
-        one_run(&o, program_fd, bpf_fd, &to_exec[i], &whole[i]);
-        if (o.wait_ms)
-            usleep((useconds_t)o.wait_ms * 1000);
-    }
-    print("exec", to_exec, o.repeats);
-    print("whole", whole, o.repeats);
-    free(to_exec);
-    free(whole);
+    floor_cgroup_setup();
+    atexit(clean_up);
+    if (o.interactive)
+        serve(&o, program_fd, bpf_fd);
+    else
+        repeat(&o, program_fd, bpf_fd);
     return 0;
 }
