@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import contenders
+from benchmarks import contenders, host
 from benchmarks.interleave import Comparison, Failed, Replay, Sample, compare
 from benchmarks.runtimes import Runtime, runtimes
 from tests.rootfs import busybox_tar
@@ -43,7 +43,7 @@ def comparisons(tmp_path_factory: pytest.TempPathFactory, ratios: list[str]) -> 
     volume.mkdir()
     digest = _make_file(volume / FILE)
     results = {}
-    with runtimes(directory) as found, contenders.lxc_leftovers_removed(), _lxc_command(directory, volume) as lxc:
+    with runtimes(directory) as found, host.leftovers_removed(), _lxc_command(directory, volume) as lxc:
         for summer in filter(shutil.which, SUMMERS):
             summing = SUMMERS[summer]
             samples: dict[str, Sample] = {PLAIN: _piped(["cat", str(volume / FILE)], dict(os.environ), summing, digest)}

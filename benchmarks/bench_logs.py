@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks import contenders
-from benchmarks.interleave import Comparison, Replay, Sample, compare
+from benchmarks import contenders, programs
+from benchmarks.interleave import Comparison, Replay, compare
+from benchmarks.programs import Command
 from tests.harness import Pyrt, client_path
 from tests.processes import wait_until
 from tests.rootfs import busybox_tar
@@ -39,7 +40,7 @@ NAMES = (
 
 
 @pytest.fixture(scope="module")
-def comparison(ratios: list[str]) -> Iterator[Comparison]:
+def comparison(tmp_path_factory: pytest.TempPathFactory, ratios: list[str]) -> Iterator[Comparison]:
     """Every contender's samples, taken in turn. Its table goes to the end of the output."""
     client = client_path()
     if client is None:
@@ -51,12 +52,14 @@ def comparison(ratios: list[str]) -> Iterator[Comparison]:
             for _ in range(SIZE // (len(LINE) + 1) // 100_000):
                 file.write(f"{LINE}\n".encode() * 100_000)
             file.flush()
-            samples = [contenders.command(["/bin/true"]), _sample(pyrt, "version")]
-            samples.append(contenders.command(["tail", "-n", "10", file.name]))
+            clients = programs.build_clients(tmp_path_factory.mktemp("clients"))
+            commands = [contenders.installed("/bin/true"), contenders.pyrt(pyrt, "version")]
+            commands.append(contenders.installed("tail", "-n", "10", file.name))
             for size, files in LAYOUTS.values():
                 for script in (f"{WRITE}; sleep 100000", WRITE):
-                    samples += _contenders(pyrt, _write(pyrt, script, size, files))
-            found = compare("1 GiB of log", dict(zip(NAMES, samples, strict=True)), rounds=ROUNDS)
+                    commands += _contenders(pyrt, _write(pyrt, script, size, files))
+            samples = {name: clients.whole(command) for name, command in zip(NAMES, commands, strict=True)}
+            found = compare("1 GiB of log", samples, rounds=ROUNDS)
         ratios += ["", *found.table("pyrt version")]
         yield found
     finally:
@@ -82,11 +85,7 @@ def _write(pyrt: Pyrt, script: str, size: str, files: str) -> str:
     return identifier
 
 
-def _contenders(pyrt: Pyrt, identifier: str) -> list[Sample]:
+def _contenders(pyrt: Pyrt, identifier: str) -> list[Command]:
     moment = pyrt.ok("logs", "-t", "--tail", "1", identifier).text.split()[0]
     options = (("--tail", "10"), ("--since", moment), ("-t", "--tail", "10"), ("--format", "json", "--tail", "10"))
-    return [_sample(pyrt, "logs", *words, identifier) for words in options]
-
-
-def _sample(pyrt: Pyrt, *words: str) -> Sample:
-    return contenders.command([pyrt.client, "--root", str(pyrt.root), "--run-dir", str(pyrt.run_dir), *words])
+    return [contenders.pyrt(pyrt, "logs", *words, identifier) for words in options]

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks import contenders
+from benchmarks import host
 from tests.harness import Pyrt, client_path
 from tests.rootfs import busybox_tar
 
@@ -68,11 +68,11 @@ def _pyrt(tar: bytes) -> Iterator[Runtime]:
 
 @contextlib.contextmanager
 def _docker(directory: Path, tar: bytes) -> Iterator[Runtime]:
-    with contenders.dockerd(directory) as address:
-        if address is None:
-            yield Runtime(missing="not installed, or dockerd does not run here")
+    with host.dockerd(directory) as daemon:
+        if daemon.fault:
+            yield Runtime(missing=daemon.fault)
             return
-        docker = Runtime(["docker", "-H", address], ["--network", "none"])
+        docker = Runtime(["docker", "-H", daemon.address], ["--network", "none"])
         docker("import", "-", IMAGE, input=tar)
         yield docker
 
