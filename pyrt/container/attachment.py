@@ -15,7 +15,7 @@ from pyrt.container.stdin import Feed
 from pyrt.core import frames
 
 LINGER_S = 5.0  # how long a client may take to read its last bytes and hang up
-WINDOW_BYTES = 256 << 10  # how much of a client's stdin may be under way, or wait here for the container to read it
+WINDOW_BYTES = 1 << 20  # how much of a client's stdin may be under way, or wait here for the container to read it
 
 
 class Target(Protocol):

@@ -27,7 +27,7 @@ def has_vanished(sock: socket.socket, *, unheard_ms: int = UNHEARD_MS) -> bool:
     One whose window is closed answers the kernel's questions whether it is open yet, and has not vanished.
     """
     try:
-        info = _INFO.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size))
+        info: tuple[int, ...] = _INFO.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size))
     except OSError:  # it is closed, which epoll tells
         return False
     retransmits, probes, last_ack_ms = info[2], info[3], info[-1]

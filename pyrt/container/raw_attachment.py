@@ -17,8 +17,9 @@ _CHUNK_BYTES: Final = 64 << 10
 class RawAttachment(Attachment):
     """Reads a raw client's bytes. Its end of input is not its end: it goes on reading what the container writes.
 
-    It knows no credit: while the container does not read, nor do we. Where there is no stdin to feed nothing is read before the end, so that a client which sends all the same is held
-    back by its own socket. That it hung up is seen by the broadcaster.
+    It knows no credit: while the container does not read, nor do we. Where there is no stdin to feed nothing is read
+    before the end, so that a client which sends all the same is held back by its own socket. That it hung up is seen by
+    the broadcaster.
     """
 
     def __init__(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What clients type, on its way into a container: never blocking, and never more of it in memory than clients may send."""
+"""What clients type, on its way into a container: never blocking, and in memory never more than they may send."""
 
 from __future__ import annotations
 

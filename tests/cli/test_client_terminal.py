@@ -51,7 +51,9 @@ class OnTerminal:
         self.process: subprocess.Popen[bytes] | None = None
         self.flags = INTERACTIVE
 
-    def start(self, then: Callable[[Peer], Any], flags: int = INTERACTIVE, *, keys: bytes = b"", job: bool = False) -> FakeServer:
+    def start(
+        self, then: Callable[[Peer], Any], flags: int = INTERACTIVE, *, keys: bytes = b"", job: bool = False
+    ) -> FakeServer:
         def script(peer: Peer) -> Any:
             self.call = peer.call()
             if keys:

@@ -36,7 +36,7 @@ def test_containers_run_on_and_the_next_command_finds_them(pyrt: Pyrt) -> None:
 
 
 def test_output_and_status_while_there_is_no_daemon(pyrt: Pyrt, probe: Path) -> None:
-    """More than anything holds but the disk: nothing blocks a container whose daemon is gone, and all of it is there."""
+    """More than anything holds but the disk: nothing blocks a container whose daemon is gone."""
     size = 200 << 20
     large = ("--log-opt", "max-size=64m", "--log-opt", "max-file=5")
     script = f"read go; probe emit 1 {size} 23; exit 42"

@@ -72,7 +72,9 @@ def test_a_run_on_a_full_disk(small: Pyrt) -> None:
 def test_a_container_that_fills_the_disk(small: Pyrt) -> None:
     result = small.run("bb", "dd", "if=/dev/zero", "of=/big", "bs=1M", "count=200", timeout=60)
     assert result.status == 1 and b"No space" in result.err
-    wait_until(lambda: os.statvfs(small.root).f_bavail > 0, what="its files removed")  # its client does not wait for that
+    wait_until(
+        lambda: os.statvfs(small.root).f_bavail > 0, what="its files removed"
+    )  # its client does not wait for that
     assert small.run("bb", "echo", "fine").out == b"fine\n"
 
 

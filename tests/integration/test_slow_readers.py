@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Readers that are stopped, slow, or many: nobody else notices. A foreground run is waited for, and nothing but it is."""
+"""Readers that are stopped, slow, or many: nobody else notices. A foreground run alone is waited for."""
 
 from __future__ import annotations
 

@@ -159,7 +159,9 @@ def test_chosen_detach_keys(pyrt: Pyrt) -> None:
         assert terminal.wait() == 0
     assert pyrt.status_of("left").startswith("Up")
     pyrt.ok("rm", "-f", "left")
-    assert "for --detach-keys: expected keys such as ctrl-p,ctrl-q" in pyrt("attach", "--detach-keys=alt-x", "left").error
+    assert (
+        "for --detach-keys: expected keys such as ctrl-p,ctrl-q" in pyrt("attach", "--detach-keys=alt-x", "left").error
+    )
 
 
 def test_a_new_size_passes_keys_that_nobody_reads(pyrt: Pyrt) -> None:

@@ -32,7 +32,21 @@ def test_keys(text: str, keys: bytes) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["ctrl-", "ctrl-1", "ctrl--", "ctrl-ab", "ctrlp", "alt-x", "ab", "a,", ",", "\x10", "é", "ctrl-é", ",".join("a" * 17)],
+    [
+        "ctrl-",
+        "ctrl-1",
+        "ctrl--",
+        "ctrl-ab",
+        "ctrlp",
+        "alt-x",
+        "ab",
+        "a,",
+        ",",
+        "\x10",
+        "é",
+        "ctrl-é",
+        ",".join("a" * 17),
+    ],
 )
 def test_what_is_no_key(text: str) -> None:
     with pytest.raises(UsageError):
@@ -40,7 +54,9 @@ def test_what_is_no_key(text: str) -> None:
 
 
 def test_an_error_names_the_flag() -> None:
-    with pytest.raises(UsageError, match="invalid value 'ctrl-1' for --detach-keys: expected keys such as ctrl-p,ctrl-q"):
+    with pytest.raises(
+        UsageError, match="invalid value 'ctrl-1' for --detach-keys: expected keys such as ctrl-p,ctrl-q"
+    ):
         parse("run", (FLAG,), ["--detach-keys", "ctrl-1"])
     options, rest = parse("run", (FLAG,), ["--detach-keys=ctrl-a", "bb"])
     assert (options.detach_keys, rest) == (b"\x01", ["bb"])

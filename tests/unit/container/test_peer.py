@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A TCP peer that has vanished, as opposed to one that is slow. The network is one of the test's own, with a wall in it."""
+"""A TCP peer that has vanished, as opposed to one that is slow, in a network of the test's own with a wall in it."""
 
 from __future__ import annotations
 
@@ -79,7 +79,8 @@ def test_one_that_does_not_read_is_there_and_one_behind_a_wall_is_not(netns: str
         subprocess.run(["ip", "netns", "exec", netns, "nft", CUT % (port, port)], check=True)
         wait_until(lambda: has_vanished(near, unheard_ms=1000), seconds=30, what="its silence being noticed")
         assert not has_vanished(near), "not before its two minutes are over"
-        near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # nobody would acknowledge its end
+        # nobody would acknowledge its end
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def test_a_local_socket_cannot_vanish() -> None:
