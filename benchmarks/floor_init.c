@@ -279,6 +279,9 @@ _Noreturn void floor_init(char **argv, int parked)
     static char *const environment[] = {"HOME=/", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", NULL};
     fcntl(EXEC_FD, F_SETFD, FD_CLOEXEC);
     umask(0);
+    const char *group = getenv(FLOOR_GROUP);
+    if (group && *group)
+        floor_cgroup_enter(group);
     make_private();
     if (parked) {
         stage();
@@ -295,7 +298,7 @@ _Noreturn void floor_init(char **argv, int parked)
     configure_eth0();
     if (sethostname("floor", 5) < 0)
         fail("hostname");
-    if (unshare(CLONE_NEWCGROUP) < 0) /* after it was moved, so that its group is its root */
+    if (unshare(CLONE_NEWCGROUP) < 0) /* after it was entered, so that its group is its root */
         fail("cgroup namespace");
     if (parked)
         unstage(argv);

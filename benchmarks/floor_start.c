@@ -5,9 +5,9 @@
  * One run, as the parent sees it:
  *
  *   begin   mkdir the overlay's directories, cgroups and limits
- *           -> clone3(VM|VFORK, all namespaces) of this same static program from a sealed memfd
- *           -> join cgroups -> (veth) -> "go" byte
- *           child: proc, sysfs, dev, devpts, shm, mqueue, overlay, pivot_root, masks, lo up, capabilities, seccomp
+ *           -> clone3(VM|VFORK, all namespaces, into the group of v2) of this same static program from a sealed memfd
+ *           -> (veth) -> "go" byte
+ *           child: its groups of v1, proc, sysfs, dev, devpts, shm, mqueue, overlay, pivot_root, masks, lo up, capabilities, seccomp
  *           -> execve of the payload; its CLOEXEC pipe closes
  *   exec    end of file on that pipe: "begin to exec"
  *   end     payload reaped, cgroups removed, overlay's directories cleaned: "whole run"
@@ -75,22 +75,24 @@ static int seal_self(void)
 }
 
 /* The child from clone to exec: shares the parent's memory, so it does nothing but exec. */
-static pid_t spawn(int program_fd, uint64_t namespaces, int cgroup_fd, int *pidfd, char *const argv[])
+static pid_t spawn(int program_fd, uint64_t namespaces, int cgroup_fd, int enters, int *pidfd, char *const argv[])
 {
     struct clone_args args = {
         .flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | namespaces,
         .pidfd = (uint64_t)(uintptr_t)pidfd,
         .exit_signal = SIGCHLD,
     };
-    static char *const no_environment[] = {NULL};
+    static char group[64];
+    char *environment[] = {group, NULL};
     static char stack[65536] __attribute__((aligned(16)));
     args.stack = (uint64_t)(uintptr_t)stack;
     args.stack_size = sizeof stack;
+    snprintf(group, sizeof group, FLOOR_GROUP "=%s", enters ? floor_cgroup_name() : "");
     if (cgroup_fd >= 0) {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = (uint64_t)cgroup_fd;
     }
-    return floor_clone_exec(&args, sizeof args, program_fd, argv, no_environment);
+    return floor_clone_exec(&args, sizeof args, program_fd, argv, environment);
 }
 
 /* Moves fd out of the low numbers that the child's descriptors will have. */
@@ -152,13 +154,13 @@ static void prepare(const struct options *o, int program_fd, int bpf_fd, struct 
     if (o->cgroup && !o->parked)
         floor_cgroup_limit();
     uint64_t namespaces = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC;
-    start->pid = spawn(program_fd, namespaces | (o->network ? CLONE_NEWNET : 0), start->cgroup_fd, &start->pidfd, argv);
+    if (o->network)
+        namespaces |= CLONE_NEWNET;
+    start->pid = spawn(program_fd, namespaces, start->cgroup_fd, o->cgroup, &start->pidfd, argv);
     if (start->pid < 0)
         err(1, "clone3");
     close(GO_FD), close(EXEC_FD), close(BPF_FD);
     close(go[0]), close(executed[1]);
-    if (o->cgroup)
-        floor_cgroup_join(start->pid);
     if (o->bridge && floor_veth(start->pid, o->bridge) < 0)
         err(1, "veth");
     start->go_fd = go[1], start->executed_fd = executed[0];

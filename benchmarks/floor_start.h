@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+#define FLOOR_GROUP "FLOOR_GROUP" /* the variable that tells the child which groups it enters */
 #define GO_FD 3   /* the child waits here until its cgroups and network are made, and, parked, until it is wanted */
 #define EXEC_FD 4 /* closes on exec: how the parent knows */
 #define BPF_FD 5  /* the seccomp program, if any */
@@ -26,7 +27,8 @@ void floor_cgroup_setup(void);
 /* The groups of one run, without limits. Returns the v2 group's descriptor where a child can be born in it, or -1. */
 int floor_cgroup_make(void);
 void floor_cgroup_limit(void); /* 512 MiB of memory (and as much swap), one processor, 1024 tasks */
-void floor_cgroup_join(pid_t pid);
+const char *floor_cgroup_name(void);            /* what the child has to enter, "" if nothing */
+void floor_cgroup_enter(const char *of_parent); /* the child's: the groups of this name */
 void floor_cgroup_remove(void);
 void floor_cgroup_teardown(void); /* undoes the setup */
 

@@ -183,7 +183,7 @@ static void begin_last(struct reader *reader)
 /* What it alone is told: it stands between two frames. */
 static int begin_tell(struct reader *reader)
 {
-    unsigned char *aside = put_aside(reader, reader->tell_size);
+    unsigned char *aside = pyrt_put_aside(reader, reader->tell_size);
     if (!aside)
         return -ENOMEM;
     memcpy(aside, reader->tell, reader->tell_size);

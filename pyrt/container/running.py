@@ -70,8 +70,9 @@ class RunningContainer(Process):
 
     def _signal_for(self, number: int) -> int:
         """See `ends_by_default` for what the first process of a container has no handler for."""
-        status, syscall = (Path(f"/proc/{self.pid}/{name}").read_text("latin-1") for name in ("status", "syscall"))
-        return signal.SIGKILL if ends_by_default(number, status, syscall) else number
+        names = ("syscall", "status", "syscall")
+        before, status, after = (Path(f"/proc/{self.pid}/{name}").read_text("latin-1") for name in names)
+        return signal.SIGKILL if ends_by_default(number, status, before, after) else number
 
     def _send(self, number: int) -> None:
         super()._send(number)

@@ -25,21 +25,28 @@ HARMLESS = frozenset(
 RT_SIGTIMEDWAIT = {"x86_64": "128", "aarch64": "137"}.get(platform.machine(), "")
 
 
-def ends_by_default(number: int, status: str, syscall: str) -> bool:
+def ends_by_default(number: int, status: str, *syscalls: str) -> bool:
     """Tell whether a signal would end an ordinary process, but not the first of a namespace.
 
-    `status` and `syscall` are its /proc/PID/status and /proc/PID/syscall.
+    `status` is its /proc/PID/status, `syscalls` its /proc/PID/syscall from before that and after it: it may have gone
+    on in between.
 
     The kernel discards signals without a handler for the first process of a PID namespace (pid_namespaces(7)), so that
     Ctrl-C on a plain `sleep` would do nothing. pyrt makes up for it: such a signal ends the container. One that the
     process ignores on purpose, blocks or waits for is left to it.
     """
-    if number in HARMLESS or number in (signal.SIGKILL, 0) or syscall.split(" ", 1)[0] == RT_SIGTIMEDWAIT:
+    if number in HARMLESS or number in (signal.SIGKILL, 0):
+        return False
+    if any(syscall.split(" ", 1)[0] == RT_SIGTIMEDWAIT for syscall in syscalls):
         return False
     bit = 1 << (number - 1)
-    masks = 0
+    handled = pending = 0
     for line in status.splitlines():
         name, _, value = line.partition(":")
         if name in ("SigBlk", "SigIgn", "SigCgt"):
-            masks |= int(value, 16)
-    return not masks & bit
+            handled |= int(value, 16)
+        elif name in ("SigPnd", "ShdPnd"):
+            pending |= int(value, 16)
+    # A signal that nobody handles would have been discarded. One that is pending all the same is waited for, by a
+    # process that has been woken by it and not had a processor since: it is in no system call then that one could see.
+    return not handled & bit and not pending & ~handled

@@ -37,6 +37,18 @@ def test_waiting_for_signals_is_the_programs_own_affair() -> None:
     assert ends_by_default(15, status(), f"{RT_SIGTIMEDWAIT}9 0x7ffc 0x0")
 
 
+def test_a_program_that_went_on_in_between() -> None:
+    waiting = f"{RT_SIGTIMEDWAIT} 0x7ffc 0x0"
+    assert not ends_by_default(15, status(), waiting, "running")
+    assert not ends_by_default(15, status(), "running", waiting)
+
+
+def test_a_program_that_was_woken_by_a_signal_and_waits_for_a_processor() -> None:
+    assert not ends_by_default(15, f"{status()}SigPnd:\t0\nShdPnd:\t{bit(10):x}\n", "running", "running")
+    held_back = status(blocked=bit(10))
+    assert ends_by_default(15, f"{held_back}SigPnd:\t0\nShdPnd:\t{bit(10):x}\n", "running", "running")
+
+
 def test_nothing_to_go_by() -> None:
     """A zombie has no masks: nothing hides the signal, and sending SIGKILL to it changes nothing."""
     assert ends_by_default(15, "Name:\tx\nState:\tZ\n", "")
