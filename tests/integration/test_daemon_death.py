@@ -46,7 +46,7 @@ def test_output_and_status_while_there_is_no_daemon(pyrt: Pyrt, probe: Path) -> 
     assert writer.stdin
     writer.stdin.write(b"go\n")
     writer.stdin.flush()
-    writer.kill()  # its word has arrived or its input has ended: either is a go, and nobody but the log reads the output
+    writer.kill()  # its word arrives, or its input ends: either is a go, and the log alone reads the output
     wait_until(lambda: not container_processes(pyrt), seconds=60, what="the container's end")
     assert pyrt.ok("wait", "writer").text == "42"
     reader = pyrt.start("logs", "writer")
