@@ -45,7 +45,8 @@ def test_output_and_status_while_there_is_no_daemon(pyrt: Pyrt, probe: Path) -> 
     pyrt.kill_daemon()
     assert writer.stdin
     writer.stdin.write(b"go\n")
-    writer.kill()  # with what it was told; nobody reads the output but the supervisor
+    writer.stdin.flush()
+    writer.kill()  # its word arrives, or its input ends: either is a go, and the log alone reads the output
     wait_until(lambda: not container_processes(pyrt), seconds=60, what="the container's end")
     assert pyrt.ok("wait", "writer").text == "42"
     reader = pyrt.start("logs", "writer")
