@@ -32,7 +32,7 @@ static void require(bool holds, const char *what)
 
 static size_t make_input(unsigned char *input)
 {
-    static const unsigned char types[] = {0, 1, 2, 3, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28};
+    static const unsigned char types[] = {0, 1, 2, 3, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30};
     size_t size = 0;
     while (draw(8) > 0) {
         size_t length = draw(2) ? draw(16) : draw(900);
@@ -58,7 +58,7 @@ static size_t make_input(unsigned char *input)
 static bool is_header(const unsigned char *data, size_t max_payload, size_t *length)
 {
     *length = (size_t)data[4] << 24 | (size_t)data[5] << 16 | (size_t)data[6] << 8 | data[7];
-    bool known = data[0] <= 3 || (data[0] >= 16 && data[0] <= 28);
+    bool known = data[0] <= 3 || (data[0] >= 16 && data[0] <= 30);
     return known && !data[1] && !data[2] && !data[3] && *length <= max_payload;
 }
 
