@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How many containers a second? Whole commands by 1, 4, 16 and 64 clients at once, and what the kernel alone can do.
 
-What the kernel is capable of is shown by the C floor, which starts and removes containers with nothing in between: in two
-processes, and in 16, because on cgroup v1 each waits now and then for a grace period, as everyone does who moves a process.
+What the kernel is capable of is shown by the C floor, which starts and removes containers with nothing in between: in
+two processes, and in 16, because on cgroup v1 each waits now and then for a grace period, as everyone does who joins.
 A sample is a batch: its length divided by the number of its containers.
 """
 
