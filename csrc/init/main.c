@@ -73,6 +73,11 @@ static void setup_own_network(const struct stage *stage, unsigned init_flags)
     int ret = pyrt_link_up_lo();
     if (ret < 0)
         fail("network", -ret, "lo");
+    /* What eth0 is to be is said before it is there: afterwards the kernel has addresses to take down, in the way of a
+     * start. A privileged container may want IPv6 on links of its own. */
+    ret = init_flags & PYRT_INIT_PRIVILEGED ? 0 : pyrt_disable_ipv6(stage->sysctl, "default");
+    if (ret < 0 && ret != -ENOENT)
+        fail("network", -ret, "switch IPv6 off");
     /* In a network of its own nothing is gained by guarding these: ping without CAP_NET_RAW, low ports without root. */
     set_sysctl(stage, "net/ipv4/ping_group_range", "0 2147483647");
     set_sysctl(stage, "net/ipv4/ip_unprivileged_port_start", "0");
