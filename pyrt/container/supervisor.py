@@ -9,31 +9,30 @@ of it. With no container and no daemon it ends by itself.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import logging
 import os
 import signal
 import socket
 import sys
-import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pyrt.container import room
-from pyrt.container.channel import STARVED, Channel, Message
+from pyrt.container.channel import STARVED, Message
+from pyrt.container.daemon_link import DaemonLink
 from pyrt.container.execution import Executions
 from pyrt.container.loop import READ, Loop
 from pyrt.container.process import ExitRecord, Process
 from pyrt.container.recorder import Recorder
 from pyrt.container.running import RunningContainer
+from pyrt.container.starts import Start, Starts
 from pyrt.container.viewing import Viewings
 from pyrt.container.worker import Worker
 from pyrt.core import broadcast, descriptors
 from pyrt.engine.cgroups import Cgroup, Layout
-from pyrt.engine.launch import Engine, Launch, engine_name
+from pyrt.engine.launch import Engine
 from pyrt.engine.lxc import LxcEngine
 from pyrt.engine.native import NativeEngine
 from pyrt.engine.slots import SlotPool
@@ -41,7 +40,6 @@ from pyrt.engine.spec import LaunchSpec
 from pyrt.errors import ConflictError, NotFoundError, PyrtError, StartError
 
 LONELY_S = 3.0  # how long it stays with nothing to supervise and nobody to serve
-SAY_AGAIN_S = 0.02
 RING_MAX_BYTES = 1 << 20  # of a log that is not kept, in memory; a reader may be that far behind
 RING_MAX_FILES = 2
 
@@ -51,36 +49,34 @@ logger = logging.getLogger("pyrt.supervisor")
 class Supervisor:
     def __init__(self, root: Path, listener: socket.socket, *, cgroup_parent: str) -> None:
         self._root = root
-        self._listener = listener
         self._loop = Loop()
+        self._daemon = DaemonLink(self._loop, listener, on_request=self._on_request, on_left=self._on_daemon_left)
         self._recorder = Recorder(root, self._loop)
         self._remover = Worker(self._loop, "remover")
         self._broadcaster = broadcast.Broadcaster()
         self._layout = Layout.detect(cgroup_parent)
-        self._starting: dict[str, Launch] = {}
         self._containers: dict[str, RunningContainer] = {}
         pool = SlotPool(self._layout, room=lambda: room.for_slots(self._count()), later=self._loop.call_later)
         engines: tuple[Engine, ...] = (NativeEngine(self._layout, pool=pool), LxcEngine(self._layout))
         self._engines = {engine.name: engine for engine in engines}
+        self._starts = Starts(
+            self._loop, self._engines, self._remover, on_running=self._on_running, on_failed=self._on_failed
+        )
         self._by_log: dict[broadcast.Log, RunningContainer] = {}
         self._executions = Executions(
             self._loop,
             self._broadcaster,
             Path(os.fsdecode(listener.getsockname())).with_name("exec"),
-            reply=lambda request, reply: self._say({"seq": request["seq"], **reply}),
+            reply=lambda request, reply: self._daemon.say({"seq": request["seq"], **reply}),
             refuse=self._refuse,
             on_closed=self._check_end_soon,
         )
         self._viewings = Viewings(self._loop, self._broadcaster, root, on_closed=self._check_end_soon)
         self._leaving: dict[str, RunningContainer] = {}  # they have ended, and their groups are not gone yet
         self._ending = False
-        self._daemon: Channel | None = None
-        self._deserted_at = time.monotonic()  # when the last daemon left
-        self._unsaid: deque[Message] = deque()  # for a daemon that is behind with reading
 
     def run(self) -> None:
-        self._listener.setblocking(False)
-        self._loop.watch(self._listener.fileno(), READ, self._on_connection)
+        self._daemon.listen()
         self._loop.watch(self._broadcaster.fileno(), READ, self._on_broadcaster)
         self._loop.call_later(LONELY_S, self._check_end)
         self._sweep()
@@ -120,12 +116,11 @@ class Supervisor:
 
     def _check_end(self) -> None:
         """Leave when there is nothing left to do: nobody to serve, or the order to end."""
-        if self._starting or self._containers or self._leaving:
+        if self._starts or self._containers or self._leaving:
             return
         if (self._by_log or self._executions.by_log or self._viewings.by_log) and not self._ending:
             return
-        deserted = self._daemon is None and time.monotonic() - self._deserted_at >= LONELY_S
-        if self._ending or deserted:
+        if self._ending or self._daemon.deserted_s >= LONELY_S:
             self._loop.stop()
 
     def _check_end_soon(self) -> None:
@@ -133,57 +128,12 @@ class Supervisor:
 
     # --- the daemon ---
 
-    def _on_connection(self) -> None:
-        connection, _ = self._listener.accept()
-        connection.setblocking(False)
-        if self._daemon is not None:  # the last one to come is the one that holds the root's lock
-            self._disconnect()
-        self._daemon = Channel(connection)
-        self._loop.watch(connection.fileno(), READ, self._on_request)
-
-    def _disconnect(self) -> None:
-        if self._daemon is not None:
-            self._loop.unwatch(self._daemon.fileno())
-            self._daemon.close()
-            self._daemon = None
-            self._deserted_at = time.monotonic()
-            self._unsaid.clear()
-            for container in list(self._containers.values()):
-                container.freezer.release_all()  # who was reading its files does not any more
+    def _on_daemon_left(self) -> None:
+        for container in list(self._containers.values()):
+            container.freezer.release_all()  # who was reading its files does not any more
         self._loop.call_later(LONELY_S, self._check_end)
 
-    def _say(self, message: Message) -> None:
-        """Tell the daemon, if there is one: the next one asks for everything anew."""
-        if self._daemon is None:
-            return
-        self._unsaid.append(message)
-        if len(self._unsaid) == 1:
-            self._say_all()
-
-    def _say_all(self) -> None:
-        while self._daemon is not None and self._unsaid:
-            try:
-                self._daemon.send(self._unsaid[0])
-            except BlockingIOError:  # it is busy, or was stopped
-                self._loop.call_later(SAY_AGAIN_S, self._say_all)
-                return
-            except OSError:
-                self._disconnect()
-                return
-            self._unsaid.popleft()
-
-    def _on_request(self) -> None:
-        assert self._daemon is not None
-        try:
-            received = self._daemon.receive()
-        except BlockingIOError:
-            return
-        except OSError:
-            received = None
-        if received is None:
-            self._disconnect()
-            return
-        request, fds = received
+    def _on_request(self, request: Message, fds: list[int]) -> None:
         operation: Callable[[Message, list[int]], Any] | None = {
             "start": self._start,
             "stop": self._stop,
@@ -209,7 +159,7 @@ class Supervisor:
                 raise PyrtError(f"the supervisor knows no {request['op']!r}: is it of another version?")
             reply = operation(request, fds)
             if reply is not None:
-                self._say({"seq": request["seq"], **reply})
+                self._daemon.say({"seq": request["seq"], **reply})
         except PyrtError as error:
             self._refuse(request, error)
         except Exception as error:
@@ -223,10 +173,10 @@ class Supervisor:
         reply = {"seq": request["seq"], "error": str(error), "kind": type(error).__name__}
         if isinstance(error, StartError):
             reply.update(step=error.step, errno=error.errno, text=error.text)
-        self._say(reply)
+        self._daemon.say(reply)
 
     def _count(self) -> int:
-        return len(self._starting) + len(self._containers)
+        return len(self._starts) + len(self._containers)
 
     def _get(self, request: Message) -> RunningContainer:
         container = self._containers.get(request["id"])
@@ -251,10 +201,7 @@ class Supervisor:
         """Nobody waits for this start any more: end it, wherever it is."""
         if self._executions.abandon(request["id"]):
             return {}
-        if launch := self._starting.get(request["id"]):
-            with contextlib.suppress(ProcessLookupError):
-                launch.signal(signal.SIGKILL)
-        elif container := self._containers.get(request["id"]):
+        if not self._starts.abandon(request["id"]) and (container := self._containers.get(request["id"])):
             container.deliver(signal.SIGKILL)
         return {}
 
@@ -313,7 +260,7 @@ class Supervisor:
     def _answer(self, request: Message, error: PyrtError | None) -> None:
         """Answer a request that could not be answered at once."""
         if error is None:
-            self._say({"seq": request["seq"]})
+            self._daemon.say({"seq": request["seq"]})
         else:
             self._refuse(request, error)
 
@@ -328,22 +275,17 @@ class Supervisor:
 
     def _begin(self, request: Message, fds: list[int]) -> None:
         spec = LaunchSpec.from_json(request["spec"])
-        if spec.id in self._containers or spec.id in self._starting:
+        if spec.id in self._containers or spec.id in self._starts:
             raise ConflictError("the container is running already")
         if self._ending:
             raise PyrtError("the supervisor is ending")
         room.check_start(self._count())
         log = self._open_log(spec.id, request)
         try:
-            launch = self._engines[engine_name(spec.engine)].begin(spec)
+            self._starts.begin(request, spec, log, fds)
         except BaseException:
             log.close()
             raise
-        client = socket.socket(fileno=fds.pop(0)) if request["attach"] else None
-        reservations = fds[:]
-        fds.clear()
-        self._starting[spec.id] = launch
-        self._loop.watch(launch.fileno(), READ, lambda: self._advance(request, spec, launch, log, client, reservations))
 
     def _open_log(self, container_id: str, request: Message) -> broadcast.Log:
         if request["log_driver"] == "none":
@@ -361,60 +303,35 @@ class Supervisor:
         except OSError as error:
             raise PyrtError(f"the log {path} cannot be opened: {error.strerror}") from error
 
-    def _advance(
-        self,
-        request: Message,
-        spec: LaunchSpec,
-        launch: Launch,
-        log: broadcast.Log,
-        client: socket.socket | None,
-        reservations: list[int],
-    ) -> None:
-        try:
-            if not launch.advance():
-                return
-        except StartError as error:
-            self._loop.unwatch(launch.fileno())
-            log.close()
-            for reserved in reservations:
-                os.close(reserved)
-            if client is not None:
-                client.close()
-            refusal = error  # the name goes with the block
-            self._remover.do(launch.abort, lambda: self._on_aborted(request, refusal))
-            return
-        self._loop.unwatch(launch.fileno())
-        launch.hang_up()
-        del self._starting[spec.id]
+    def _on_failed(self, request: Message, error: StartError) -> None:
+        self._refuse(request, error)
+        self._check_end_soon()
+
+    def _on_running(self, start: Start) -> None:
+        request = start.request
         container = RunningContainer(
             self._loop,
-            launch,
-            log,
-            spec=spec,
+            start.launch,
+            start.log,
+            spec=start.spec,
             run=request["run"],
-            reservations=reservations,
+            reservations=start.reservations,
             remover=self._remover,
             on_exit=self._on_exit if not request["ephemeral"] else self._on_ephemeral_exit,
             on_closed=self._on_closed,
             on_paused=self._on_paused,
         )
-        self._containers[spec.id] = container
-        self._by_log[log] = container
+        self._containers[container.id] = container
+        self._by_log[start.log] = container
         self._recorder.write_start(container.id, container.run, container.started_at)
-        self._say({"seq": request["seq"], **container.describe()})
+        self._daemon.say({"seq": request["seq"], **container.describe()})
         try:
-            if client is not None:
-                container.attach(client, stdin=request["stdin"], raw=request["raw"])
+            if start.client is not None:
+                container.attach(start.client, stdin=request["stdin"], raw=request["raw"])
         finally:
             container.read_output()
         if request["timeout"]:
             container.limit_time(request["timeout"])
-
-    def _on_aborted(self, request: Message, error: StartError) -> None:
-        """Nothing is left of a start: only now its container may be started again, or removed."""
-        del self._starting[request["spec"]["id"]]
-        self._refuse(request, error)
-        self._check_end_soon()
 
     # --- the containers ---
 
@@ -445,13 +362,13 @@ class Supervisor:
         self._containers.pop(container.id, None)
         self._leaving[container.id] = container
         container.when_gone(lambda: self._on_gone(container))
-        self._say({"event": "exit", "id": container.id, "run": container.run, "record": record})
+        self._daemon.say({"event": "exit", "id": container.id, "run": container.run, "record": record})
         container.conclude()
         if self._ending:
             self._check_end()
 
     def _on_paused(self, container: RunningContainer, paused: bool) -> None:
-        self._say({"event": "paused", "id": container.id, "run": container.run, "paused": paused})
+        self._daemon.say({"event": "paused", "id": container.id, "run": container.run, "paused": paused})
 
     def _on_gone(self, container: RunningContainer) -> None:
         del self._leaving[container.id]
@@ -459,7 +376,7 @@ class Supervisor:
 
     def _on_closed(self, container: RunningContainer) -> None:
         self._by_log.pop(container.log, None)
-        self._say({"event": "closed", "id": container.id, "run": container.run})
+        self._daemon.say({"event": "closed", "id": container.id, "run": container.run})
         self._check_end_soon()
 
 

@@ -9,6 +9,7 @@ neither a start nor the supervisor.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import secrets
@@ -67,10 +68,17 @@ class Parked:
         poll.register(self.slot.pidfd, select.POLLIN)
         if poll.poll(0):
             return False
+        if self.kind.network != "bridge":
+            return True
         try:
-            return self.port_fd < 0 or bool(os.pread(self.port_fd, 16, 0))
+            return self.port_fd >= 0 and bool(os.pread(self.port_fd, 16, 0))
         except OSError:  # ENODEV
             return False
+
+    def watch_port(self) -> None:
+        """Keep an eye on the veth; where /sys shows another network namespace than ours there is nothing to see."""
+        with contextlib.suppress(FileNotFoundError):
+            self.port_fd = os.open(f"/sys/class/net/{link_name(self.name)}/brport/port_no", os.O_RDONLY | os.O_CLOEXEC)
 
     def use(self) -> Slot:
         """Hand out the process; the group goes its own way. Nothing of this is to be closed then."""
@@ -118,7 +126,7 @@ def park(layout: Layout, kind: Kind, name: str, limits: Limits | None = None) ->
     try:
         if kind.network == "bridge":
             _plumb(kind, name, slot.pid)
-            parked.port_fd = os.open(f"/sys/class/net/{link_name(name)}/brport/port_no", os.O_RDONLY | os.O_CLOEXEC)
+            parked.watch_port()
     except BaseException:
         parked.close()
         raise

@@ -7,11 +7,14 @@ The instance lives in a network namespace of its own, in which a wall then goes 
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import hashlib
 import os
 import signal
 import socket
 import subprocess
+import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,28 +47,42 @@ class Walled:
         self.pyrt.ok("import", "-", "bb", input=bb_tar)
 
     def put_up_wall(self) -> None:
+        """Once everything sent so far is acknowledged, which peers take their time for: what waits is sent again."""
+        wait_until(lambda: not any(map(unacknowledged, self.clients())), what="acknowledgement")
         command = ["nsenter", f"--net=/run/netns/{self.netns}", "nft", CUT % (self.port, self.port)]
         subprocess.run(command, check=True)
 
     def probe_soon(self) -> None:
         """Have the kernel ask each client over TCP after a second, in place of the minute that pyrt sets."""
+        for client in self.clients():
+            assert client.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert client.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) <= 60
+            for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT):
+                client.setsockopt(socket.IPPROTO_TCP, option, 1)
+
+    def clients(self) -> Iterator[socket.socket]:
+        """The supervisor's sockets of clients over TCP, each while the loop is at it."""
         pidfd = os.pidfd_open(self.pyrt.supervisor_pid)
-        for name in os.listdir(f"/proc/{self.pyrt.supervisor_pid}/fd"):
-            fd = ctypes.CDLL(None).syscall(PIDFD_GETFD, pidfd, int(name), 0)
-            if fd < 0:
-                continue
-            try:
-                found = socket.socket(fileno=fd)
-            except OSError:  # it is none
-                os.close(fd)
-                continue
-            with found:
-                if found.family == socket.AF_INET:
-                    assert found.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-                    assert found.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) <= 60
-                    for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT):
-                        found.setsockopt(socket.IPPROTO_TCP, option, 1)
-        os.close(pidfd)
+        try:
+            for name in os.listdir(f"/proc/{self.pyrt.supervisor_pid}/fd"):
+                fd = ctypes.CDLL(None).syscall(PIDFD_GETFD, pidfd, int(name), 0)
+                if fd < 0:
+                    continue
+                try:
+                    found = socket.socket(fileno=fd)
+                except OSError:  # it is none
+                    os.close(fd)
+                    continue
+                with found:
+                    if found.family == socket.AF_INET:
+                        yield found
+        finally:
+            os.close(pidfd)
+
+
+def unacknowledged(sock: socket.socket) -> int:
+    """How many bytes have been sent, and not been acknowledged."""
+    return int.from_bytes(fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
 @pytest.fixture
