@@ -207,8 +207,9 @@ int pyrt_disable_ipv6(int sysctl_dirfd, const char *name)
     fd = openat(sysctl_dirfd, path, O_RDWR | O_CLOEXEC);
     if (fd < 0)
         return -errno;
-    if (read(fd, &value, 1) != 1 || value != '1') /* writing what it is already takes twenty times as long */
-        error = write(fd, "1", 1) == 1 ? 0 : -errno;
+    /* Writing what it is already takes twenty times as long. At another place than 0 a write would be ignored. */
+    if (pread(fd, &value, 1, 0) != 1 || value != '1')
+        error = pwrite(fd, "1", 1, 0) == 1 ? 0 : -errno;
     close(fd);
     return error;
 }

@@ -35,7 +35,7 @@ CUT = "table inet cut { chain input { type filter hook input priority 0; tcp dpo
 class Walled:
     """An instance in a network namespace, whose daemon listens on TCP."""
 
-    def __init__(self, netns: str, wrapper: Path) -> None:
+    def __init__(self, netns: Path, wrapper: Path) -> None:
         self.netns = netns
         self.port = free_port()
         self.pyrt = Pyrt(wrapper)
@@ -49,7 +49,7 @@ class Walled:
     def put_up_wall(self) -> None:
         """Once everything sent so far is acknowledged, which peers take their time for: what waits is sent again."""
         wait_until(lambda: not any(map(unacknowledged, self.clients())), what="acknowledgement")
-        command = ["nsenter", f"--net=/run/netns/{self.netns}", "nft", CUT % (self.port, self.port)]
+        command = ["nsenter", f"--net={self.netns}", "nft", CUT % (self.port, self.port)]
         subprocess.run(command, check=True)
 
     def probe_soon(self) -> None:
@@ -87,21 +87,19 @@ def unacknowledged(sock: socket.socket) -> int:
 
 @pytest.fixture
 def walled(pyrt: Pyrt, bb_tar: bytes, tmp_path: Path) -> Iterator[Walled]:
-    name = f"ptwall{os.getpid()}"
-    wrapper = tmp_path / "pyrt"
-    wrapper.write_text(f'#!/bin/sh\nexec nsenter --net=/run/netns/{name} {client_path()} "$@"\n')
-    wrapper.chmod(0o755)
-    subprocess.run(["ip", "netns", "add", name], check=True)
-    try:
-        subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
-        made = Walled(name, wrapper)
+    hold = ["unshare", "--net", "sh", "-c", "ip link set lo up && echo up && exec cat"]
+    with subprocess.Popen(hold, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdin and holder.stdout and holder.stdout.readline() == b"up\n"
+        netns, wrapper = Path(f"/proc/{holder.pid}/ns/net"), tmp_path / "pyrt"
+        wrapper.write_text(f'#!/bin/sh\nexec nsenter --net={netns} {client_path()} "$@"\n')
+        wrapper.chmod(0o755)
+        made = Walled(netns, wrapper)
         try:
             made.start(bb_tar)
             yield made
         finally:
             made.pyrt.close()
-    finally:
-        subprocess.run(["ip", "netns", "delete", name], check=True)
+            holder.stdin.close()
 
 
 def test_its_stdin_ends_and_nobody_else_notices(walled: Walled, probe: Path) -> None:
