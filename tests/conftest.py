@@ -21,7 +21,9 @@ PROBE_SOURCE = Path(__file__).parent / "integration" / "probe.c"
 
 
 def pytest_configure() -> None:
-    """Tests run in the background (nohup, a script's `&`) have signals ignored, which what they start would inherit."""
+    """Forget what programs that tests start would inherit: signals ignored by nohup or `&`, variables meant for pyrt."""
+    for name in ("PYRT_ROOT", "PYRT_RUN_DIR", "PYRT_HOST", "PYRT_ENGINE"):
+        os.environ.pop(name, None)
     for number in (signal.SIGHUP, signal.SIGQUIT):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
