@@ -21,7 +21,7 @@ PROBE_SOURCE = Path(__file__).parent / "integration" / "probe.c"
 
 
 def pytest_configure() -> None:
-    """Forget what programs that tests start would inherit: signals ignored by nohup or `&`, variables meant for pyrt."""
+    """Forget what programs of tests would inherit: signals ignored by nohup or `&`, variables meant for pyrt."""
     for name in ("PYRT_ROOT", "PYRT_RUN_DIR", "PYRT_HOST", "PYRT_ENGINE"):
         os.environ.pop(name, None)
     for number in (signal.SIGHUP, signal.SIGQUIT):
