@@ -23,6 +23,7 @@ import pytest
 from tests.cli.test_tls import free_port
 from tests.harness import Pyrt, client_path
 from tests.integration.test_attach import connected, finish, line, say
+from tests.networks import network, run_in
 from tests.processes import wait_until
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
@@ -49,8 +50,7 @@ class Walled:
     def put_up_wall(self) -> None:
         """Once everything sent so far is acknowledged, which peers take their time for: what waits is sent again."""
         wait_until(lambda: not any(map(unacknowledged, self.clients())), what="acknowledgement")
-        command = ["nsenter", f"--net={self.netns}", "nft", CUT % (self.port, self.port)]
-        subprocess.run(command, check=True)
+        run_in(self.netns, "nft", CUT % (self.port, self.port))
 
     def probe_soon(self) -> None:
         """Have the kernel ask each client over TCP after a second, in place of the minute that pyrt sets."""
@@ -87,10 +87,8 @@ def unacknowledged(sock: socket.socket) -> int:
 
 @pytest.fixture
 def walled(pyrt: Pyrt, bb_tar: bytes, tmp_path: Path) -> Iterator[Walled]:
-    hold = ["unshare", "--net", "sh", "-c", "ip link set lo up && echo up && exec cat"]
-    with subprocess.Popen(hold, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
-        assert holder.stdin and holder.stdout and holder.stdout.readline() == b"up\n"
-        netns, wrapper = Path(f"/proc/{holder.pid}/ns/net"), tmp_path / "pyrt"
+    with network() as netns:
+        wrapper = tmp_path / "pyrt"
         wrapper.write_text(f'#!/bin/sh\nexec nsenter --net={netns} {client_path()} "$@"\n')
         wrapper.chmod(0o755)
         made = Walled(netns, wrapper)
@@ -99,7 +97,6 @@ def walled(pyrt: Pyrt, bb_tar: bytes, tmp_path: Path) -> Iterator[Walled]:
             yield made
         finally:
             made.pyrt.close()
-            holder.stdin.close()
 
 
 def test_its_stdin_ends_and_nobody_else_notices(walled: Walled, probe: Path) -> None:

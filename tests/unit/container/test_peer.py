@@ -7,12 +7,13 @@ import ctypes
 import os
 import socket
 import struct
-import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from pyrt.container.peer import has_vanished, may_vanish
+from tests.networks import network, run_in
 from tests.processes import wait_until
 
 CLONE_NEWNET = 0x40000000
@@ -20,19 +21,14 @@ CUT = "table inet cut { chain input { type filter hook input priority 0; tcp dpo
 
 
 @pytest.fixture
-def netns() -> Iterator[str]:
-    name = f"ptpeer{os.getpid()}"
-    subprocess.run(["ip", "netns", "add", name], check=True)
-    try:
-        subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
-        yield name
-    finally:
-        subprocess.run(["ip", "netns", "delete", name], check=True)
+def netns() -> Iterator[Path]:
+    with network() as path:
+        yield path
 
 
-def connect(netns: str) -> tuple[socket.socket, socket.socket]:
+def connect(netns: Path) -> tuple[socket.socket, socket.socket]:
     """Both ends of a TCP connection in a network namespace."""
-    paths = ("/proc/thread-self/ns/net", f"/run/netns/{netns}")
+    paths = ("/proc/thread-self/ns/net", netns)
     home, there = (os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in paths)
     try:
         enter(there)
@@ -68,7 +64,7 @@ def probes(sock: socket.socket) -> int:
 
 
 @pytest.mark.root
-def test_one_that_does_not_read_is_there_and_one_behind_a_wall_is_not(netns: str) -> None:
+def test_one_that_does_not_read_is_there_and_one_behind_a_wall_is_not(netns: Path) -> None:
     near, far = connect(netns)
     with near, far:
         assert may_vanish(near) and not has_vanished(near, unheard_ms=0)
@@ -76,7 +72,7 @@ def test_one_that_does_not_read_is_there_and_one_behind_a_wall_is_not(netns: str
         wait_until(lambda: probes(near) >= 2, what="the kernel asking for room")
         assert not has_vanished(near, unheard_ms=0), "it answers"
         port = far.getsockname()[1]
-        subprocess.run(["ip", "netns", "exec", netns, "nft", CUT % (port, port)], check=True)
+        run_in(netns, "nft", CUT % (port, port))
         wait_until(lambda: has_vanished(near, unheard_ms=1000), seconds=30, what="its silence being noticed")
         assert not has_vanished(near), "not before its two minutes are over"
         # nobody would acknowledge its end
