@@ -240,8 +240,9 @@ class Pyrt:
         assert not refused, f"did not end on SIGTERM: {[table[pid].command for pid in refused if pid in table]}"
 
     def _remove_traces(self) -> None:
-        if Path("/sys/class/net", self.bridge).exists():
-            subprocess.run(["ip", "link", "delete", self.bridge], check=True)
+        bridges = Path("/sys/class/net")
+        for bridge in (*bridges.glob(self.bridge), *bridges.glob(f"{self.bridge}-*")):  # of many containers
+            subprocess.run(["ip", "link", "delete", bridge.name], check=True)
         tables = subprocess.run(["nft", "list", "tables"], check=True, capture_output=True, text=True).stdout
         for line in tables.splitlines():
             if self.bridge in line:
