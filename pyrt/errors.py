@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 
 class PyrtError(Exception):
@@ -63,3 +64,9 @@ class ProgramNotFoundError(StartError):
 
     def __str__(self) -> str:
         return f"Unable to locate {self.text}"  # docker 0.1.0's words
+
+
+def unreadable_log(log: Path, error: OSError) -> PyrtError:
+    """Return what to raise when a container's log cannot be read: NotFoundError when it is not there."""
+    kind = NotFoundError if isinstance(error, FileNotFoundError) else PyrtError
+    return kind(f"the log cannot be read: {log}: {error.strerror}")

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from pyrt.daemon.main import MAX_THREADS
 from pyrt.engine.slots import MOST, link_name
-from tests.processes import Process, descendants, is_parked, processes
+from tests.processes import Process, descendants, is_parked, open_files, processes
 
 SETTLE_SECONDS = 6.0
 POLL_SECONDS = 0.04
@@ -248,12 +248,7 @@ def _processes(snapshot: Snapshot, owned: list[Process]) -> None:
 
 def _descriptors(snapshot: Snapshot, subject: Subject, parked: int, links: set[str]) -> None:
     for owner, pid in (("daemon", subject.daemon_pid), ("supervisor", subject.supervisor_pid)):
-        directory = f"/proc/{pid}/fd"
-        for number in os.listdir(directory) if os.path.isdir(directory) else ():
-            try:
-                target = os.readlink(f"{directory}/{number}")
-            except OSError:
-                continue  # closed while the list was read
+        for number, target in open_files(pid).items():
             if target.endswith("/brport/port_no") and target.split("/")[-3] in links:
                 continue
             key = f"{owner}: {NUMBER.sub('N', IDENTIFIER.sub('<id>', target))}"

@@ -38,6 +38,14 @@ class Process:
         except OSError:
             return ""
 
+    @property
+    def executable(self) -> str:
+        """The file it runs; empty when it has ended."""
+        try:
+            return os.readlink(f"/proc/{self.pid}/exe")
+        except OSError:
+            return ""
+
     def read(self, name: str) -> str:
         return _read(f"/proc/{self.pid}/{name}")
 
@@ -46,6 +54,21 @@ def processes() -> dict[int, Process]:
     """All processes by pid."""
     found = (_process(int(name)) for name in os.listdir("/proc") if name.isdigit())
     return {process.pid: process for process in found if process}
+
+
+def open_files(pid: int | str) -> dict[int, str]:
+    """What the open descriptors of a process ("self": this one) lead to; none when it has ended."""
+    found = {}
+    try:
+        numbers = os.listdir(f"/proc/{pid}/fd")
+    except OSError:
+        return {}
+    for number in numbers:
+        try:
+            found[int(number)] = os.readlink(f"/proc/{pid}/fd/{number}")
+        except OSError:
+            continue  # closed while the list was read
+    return found
 
 
 def descendants(table: dict[int, Process], heads: set[int]) -> set[int]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyrt.container.container import Container
 from pyrt.core import broadcast, lines
-from pyrt.errors import NotFoundError, PyrtError
+from pyrt.errors import NotFoundError, PyrtError, unreadable_log
 
 if TYPE_CHECKING:
     from pyrt.container.runtime import Runtime
@@ -35,6 +35,14 @@ class Selection:
 
 async def show(runtime: Runtime, container: Container, client: socket.socket, selection: Selection, raw: bool) -> None:
     """Have a container's log sent to a client (borrowed), which is told nothing more. Raises PyrtError before that."""
+    try:
+        await _show(runtime, container, client, selection, raw)
+    except NotFoundError:  # the log: it may have been removed with the container, meanwhile
+        container.check_present()
+        raise
+
+
+async def _show(runtime: Runtime, container: Container, client: socket.socket, selection: Selection, raw: bool) -> None:
     now_ns = time.time_ns()
     until_ns = selection.until_ns if selection.until_ns is not None and selection.until_ns < now_ns else None
     reader: dict[str, Any] = {
@@ -65,6 +73,6 @@ def _find(container: Container, tail: int | None, since_ns: int | None, until_ns
         finally:
             os.close(dirfd)
     except OSError as error:
-        raise PyrtError(f"the log cannot be read: {container.log_directory}: {error.strerror}") from error
+        raise unreadable_log(container.log_directory, error) from error
     except lines.DamageError as error:
         raise PyrtError(f"the log is damaged: {container.log_directory}: {error}") from error

@@ -15,7 +15,7 @@ from pyrt.container.process import FIRST_WORD_S
 from pyrt.container.raw_attachment import RawAttachment
 from pyrt.core import frames
 from pyrt.core.broadcast import Broadcaster, Log
-from pyrt.errors import PyrtError
+from pyrt.errors import unreadable_log
 
 
 class Viewing:
@@ -67,7 +67,7 @@ class Viewings:
             finally:
                 os.close(dirfd)
         except OSError as error:
-            raise PyrtError(f"the log cannot be read: {path}: {error.strerror}") from error
+            raise unreadable_log(path, error) from error
         sock, raw = socket.socket(fileno=fds.pop(0)), request["raw"]
         try:
             if not raw:

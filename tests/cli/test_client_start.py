@@ -18,6 +18,7 @@ import pytest
 
 from tests.cli.conftest import Instance
 from tests.cli.fake_server import FakeServer
+from tests.processes import open_files
 
 
 def test_the_first_command_starts_the_daemon_and_the_next_uses_it(instance: Instance) -> None:
@@ -41,7 +42,7 @@ def test_the_daemon_keeps_nothing_of_the_users_session(instance: Instance, tmp_p
             check=True,
         )
     process = Path(f"/proc/{instance.pid}")
-    targets = [os.readlink(entry) for entry in (process / "fd").iterdir()]
+    targets = open_files(instance.pid).values()
     assert str(tmp_path / "held") not in targets
     assert os.readlink(process / "cwd") == "/"
     assert os.getsid(instance.pid) == instance.pid

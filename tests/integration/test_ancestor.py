@@ -12,7 +12,7 @@ import pytest
 
 from tests import rcli_client
 from tests.harness import Pyrt
-from tests.processes import wait_until
+from tests.processes import open_files, wait_until
 
 pytestmark = [pytest.mark.root, pytest.mark.both_engines]
 
@@ -87,8 +87,8 @@ def test_nobody_listens_on_tcp_unasked(pyrt: Pyrt) -> None:
     """Wrong there: every user of the machine was root, by connecting to port 4242."""
     name = pyrt.detached("-p", "80", "bb", "sleep", "60")
     for pid in (pyrt.daemon_pid, pyrt.supervisor_pid):
-        open_files = {os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()}
+        held = set(open_files(pid).values())
         for table in ("tcp", "tcp6"):
             rows = [line.split() for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]]
-            assert not [row for row in rows if row[3] == LISTENING and f"socket:[{row[9]}]" in open_files]
+            assert not [row for row in rows if row[3] == LISTENING and f"socket:[{row[9]}]" in held]
     pyrt.ok("rm", "-f", name)

@@ -3,17 +3,15 @@
 
 from __future__ import annotations
 
-import os
 import select
 import signal
 import subprocess
 import threading
-from pathlib import Path
 
 import pytest
 
 from tests.harness import Pyrt, Result
-from tests.processes import wait_until
+from tests.processes import open_files, wait_until
 
 pytestmark = [pytest.mark.root, pytest.mark.both_engines]
 
@@ -139,9 +137,8 @@ def test_signals_end_the_client_with_sig_proxy_off(pyrt: Pyrt) -> None:
 
 def connected(client: subprocess.Popen[bytes]) -> None:
     """Wait until a client streams: from then on it takes signals through a descriptor."""
-    fds = Path(f"/proc/{client.pid}/fd")
     wait_until(
-        lambda: client.poll() is not None or any("signalfd" in os.readlink(fd) for fd in fds.iterdir()),
+        lambda: client.poll() is not None or any("signalfd" in target for target in open_files(client.pid).values()),
         what="the client being connected",
     )
 

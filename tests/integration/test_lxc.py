@@ -13,7 +13,7 @@ import pytest
 
 from tests.harness import Pyrt
 from tests.images import link, node, with_members
-from tests.processes import processes, wait_gone, wait_until
+from tests.processes import open_files, processes, wait_gone, wait_until
 
 pytestmark = pytest.mark.root
 
@@ -29,7 +29,7 @@ def monitor(pyrt: Pyrt) -> int:
     (found,) = [
         pid
         for pid, process in processes().items()
-        if process.parent == supervisor and os.readlink(f"/proc/{pid}/exe") == "/usr/bin/lxc-start"
+        if process.parent == supervisor and process.executable == "/usr/bin/lxc-start"
     ]
     return found
 
@@ -72,7 +72,7 @@ def test_what_lxc_start_holds_of_the_supervisor(pyrt: Pyrt) -> None:
     """The init, the queue, its log; whatever else it has open it opened itself."""
     container = pyrt.detached("bb", "sleep", "60")
     pid = monitor(pyrt)
-    targets = [os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()]
+    targets = open_files(pid).values()
     assert not any(str(pyrt.run_dir) in target or "/log/" in target for target in targets), targets
     assert "/memfd:pyrt-init (deleted)" in targets
     pyrt.ok("rm", "-f", container)

@@ -15,7 +15,7 @@ from tests import rcli_client
 from tests.harness import Pyrt
 from tests.integration.test_memory import status_kib
 from tests.integration.test_rcli import daemon
-from tests.processes import wait_until
+from tests.processes import open_files, wait_until
 
 pytestmark = pytest.mark.root
 
@@ -138,17 +138,9 @@ def test_going_away_gives_up_what_is_in_progress(pyrt: Pyrt, tcp: str, unix: str
     pyrt.ok("rm", "-f", name)
 
 
-def connections(pyrt: Pyrt) -> list[str]:
-    """The daemon's connected sockets, as far as they are for clients: those it has beyond its usual ones."""
-    return [entry for entry in os.listdir(f"/proc/{pyrt.daemon_pid}/fd") if is_epoll(pyrt.daemon_pid, entry)][1:]
-
-
-def is_epoll(pid: int, fd: str) -> bool:
-    """A raw session has an epoll of its own; the event loop has the first."""
-    try:
-        return "eventpoll" in os.readlink(f"/proc/{pid}/fd/{fd}")
-    except FileNotFoundError:
-        return False
+def connections(pyrt: Pyrt) -> list[int]:
+    """The daemon's connections to raw clients: each has an epoll of its own; the event loop has the first."""
+    return [fd for fd, target in open_files(pyrt.daemon_pid).items() if "eventpoll" in target][1:]
 
 
 @pytest.mark.parametrize("over", ["tcp", "unix"])

@@ -28,8 +28,12 @@ def read_line(process: subprocess.Popen[bytes]) -> str:
 
 def test_top(pyrt: Pyrt) -> None:
     pyrt.detached("--name", "web", "-u", "1234", "bb", "sh", "-c", "sleep 60 & exec sleep 61")
-    wait_until(lambda: pyrt.ok("top", "web").out.count(b"sleep") == 2, what="two processes")
-    heading, *rows = (line.split(maxsplit=7) for line in pyrt.ok("top", "web").lines)
+
+    def shown() -> list[list[str]]:
+        return [line.split(maxsplit=7) for line in pyrt.ok("top", "web").lines]
+
+    wait_until(lambda: {row[7] for row in shown()} >= {"sleep 60", "sleep 61"}, what="two processes")
+    heading, *rows = shown()
     assert heading == ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]
     first = pyrt.ok("inspect", "-f", "{{.State.Pid}}", "web").text
     by_command = {row[7]: row for row in rows}

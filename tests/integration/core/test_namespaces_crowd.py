@@ -16,27 +16,18 @@ import pytest
 from pyrt.core import namespaces
 from pyrt.core.namespaces import StepError
 from tests.integration.core.conftest import base, shell
-from tests.processes import wait_until
+from tests.processes import open_files, processes, wait_until
 
 pytestmark = pytest.mark.root
 
 STARTS = 500
 
 
-def traces() -> tuple[list[str], list[str], int, int]:
+def traces() -> tuple[list[str], list[int], int, int]:
     """Descriptors, children, mounts, threads of this process."""
-    children = [Path(path, "children").read_text() for path in map(str, Path("/proc/self/task").iterdir())]
+    children = [process.pid for process in processes().values() if process.parent == os.getpid()]
     mounts = len(Path("/proc/self/mountinfo").read_text().splitlines())
-    return (
-        [
-            os.readlink(f"/proc/self/fd/{fd}")
-            for fd in os.listdir("/proc/self/fd")
-            if os.path.exists(f"/proc/self/fd/{fd}")
-        ],
-        children,
-        mounts,
-        len(os.listdir("/proc/self/task")),
-    )
+    return sorted(open_files("self").values()), children, mounts, len(os.listdir("/proc/self/task"))
 
 
 def rss_kib() -> int:
