@@ -33,7 +33,7 @@ class Container:
         self.damaged = ""  # why its files cannot be used; it may run all the same
         self.restarts = 0  # how many are stopping it in order to start it again
         self.removal: asyncio.Task[None] | None = None  # somebody's `rm`, from its beginning
-        self.discarding: asyncio.Task[None] | None = None  # its files and its name go; there is no way back
+        self.discarding: asyncio.Future[None] | None = None  # its files and its name go; there is no way back
         self.writers = 0  # programs of ours that have its root mounted, and write there
         self._waiters: list[asyncio.Future[None]] = []
         self._saving = asyncio.Lock()
@@ -67,7 +67,7 @@ class Container:
 
     def written_bytes(self) -> int:
         """Return how much the files hold that the container has made or changed in its root; blocks."""
-        return tree_bytes(self.directory / "rw" / "diff")
+        return tree_bytes(self.directory / "diff")
 
     def make_directories(self, below: Path) -> None:
         """Make the container's own layer; its root is as that of the layer below it.
@@ -75,9 +75,9 @@ class Container:
         Raises OSError; what was made is the caller's to remove.
         """
         own = os.fspath(self.directory)
-        for name in ("", "/rw", "/rw/work"):
+        for name in ("", "/work"):
             os.mkdir(own + name, 0o700)
-        diff = own + "/rw/diff"
+        diff = own + "/diff"
         os.mkdir(diff)
         # It becomes the container's /: of a directory that several layers have, overlayfs shows the topmost. Everybody
         # may always enter it: archives made of a temporary directory say otherwise, and do not mean it.

@@ -52,7 +52,7 @@ def reach(runtime: Runtime, container: Container, *, writable: bool = False) -> 
 @contextmanager
 def upper(container: Container) -> Iterator[Access]:
     """Say where the container's own layer is, running or not: what it has written, in overlayfs' terms."""
-    fd = os.open(container.directory / "rw" / "diff", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    fd = os.open(container.directory / "diff", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         yield Access(("--upper", str(fd)), (fd,))
     finally:

@@ -7,6 +7,7 @@ import asyncio
 import dataclasses
 import logging
 import re
+from collections.abc import Callable
 from ipaddress import IPv4Address
 from operator import attrgetter
 from pathlib import Path
@@ -21,6 +22,7 @@ from pyrt.network.bridge import check_name
 from pyrt.network.ports import parse_port_spec
 
 ID = re.compile(r"[0-9a-f]{64}")
+SWEEP_S = 0.05
 
 logger = logging.getLogger("pyrt.runtime")
 
@@ -36,6 +38,8 @@ class ContainerStore:
         self.by_id: dict[str, Container] = {}
         self._names: dict[str, Container] = {}
         self._removals: set[asyncio.Future[None]] = set()
+        self._ended: list[Container] = []  # out of the books, and soon off the disk
+        self._sweep: asyncio.TimerHandle | None = None
 
     def get(self, name: str) -> Container:
         """Find a container by name, id, or unique beginning of an id. Raises NotFoundError, ConflictError."""
@@ -84,11 +88,16 @@ class ContainerStore:
         would not anyway); its files go in the background.
         """
         if container.discarding is None:
-            container.discarding = asyncio.get_running_loop().create_task(self._discard(container))
+            if container.record.config.auto_remove and container.state.status is Status.EXITED:
+                container.discarding = asyncio.get_running_loop().create_future()
+                container.discarding.set_result(None)
+                self._forget(container)
+                self._remove_soon(container)
+            else:
+                container.discarding = asyncio.get_running_loop().create_task(self._discard(container))
         await asyncio.shield(container.discarding)
 
     async def _discard(self, container: Container) -> None:
-        trash = self._trash / f"{container.id}.removed"
         loop = asyncio.get_running_loop()
         moved: asyncio.Future[None] = loop.create_future()
 
@@ -101,7 +110,7 @@ class ContainerStore:
                 moved.set_exception(error)
 
         def remove() -> None:
-            # A thread's work: the rename waits for the kernel to take down the overlay that was mounted in there.
+            trash = self._trash_of(container)
             try:
                 container.move(trash, durable=not container.record.config.auto_remove)
             except OSError as error:
@@ -110,17 +119,54 @@ class ContainerStore:
             loop.call_soon_threadsafe(say, None)
             remove_tree(trash)
 
-        removal = loop.run_in_executor(None, remove)
-        self._removals.add(removal)
-        removal.add_done_callback(self._removals.discard)
+        self._in_thread(remove)
         try:
             await moved
         finally:
-            self.by_id.pop(container.id, None)
-            self._names = {name: holder for name, holder in self._names.items() if holder is not container}
+            self._forget(container)
+
+    def _forget(self, container: Container) -> None:
+        self.by_id.pop(container.id, None)
+        self._names = {name: holder for name, holder in self._names.items() if holder is not container}
+
+    def _trash_of(self, container: Container) -> Path:
+        return self._trash / f"{container.id}.removed"
+
+    def _remove_soon(self, container: Container) -> None:
+        """Have the files of one that has ended removed together with those of others that end just now.
+
+        Nobody waits for that, and should the daemon die before, the next one knows from the record what was to be done.
+        """
+        self._ended.append(container)
+        if self._sweep is None:
+            self._sweep = asyncio.get_running_loop().call_later(SWEEP_S, self._remove_ended)
+
+    def _remove_ended(self) -> None:
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+        ended, self._ended = self._ended, []
+
+        def remove() -> None:
+            for container in ended:
+                try:
+                    container.move(self._trash_of(container))
+                    remove_tree(self._trash_of(container))
+                except OSError as error:
+                    logger.error("container %s could not be removed: %s", container.label, error)
+
+        if ended:
+            self._in_thread(remove)
+
+    def _in_thread(self, remove: Callable[[], None]) -> None:
+        """A thread's work: a rename waits for the kernel to take down the overlay that was mounted in there."""
+        removal = asyncio.get_running_loop().run_in_executor(None, remove)
+        self._removals.add(removal)
+        removal.add_done_callback(self._removals.discard)
 
     async def removals(self, timeout_s: float) -> None:
         """Wait until the files of what was discarded are gone."""
+        self._remove_ended()
         if self._removals:
             await asyncio.wait(self._removals, timeout=timeout_s)
 

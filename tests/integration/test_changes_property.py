@@ -248,7 +248,7 @@ def test_diff_and_commit(pyrt: Pyrt, bb_tar: bytes, entries: list[Made], operati
 def layer_of(pyrt: Pyrt) -> bytes:
     """What a commit of the container `touched` takes as its layer."""
     id = next(line for line in pyrt.ok("ps", "-a", "-q", "--no-trunc", "--filter", "name=touched").lines)
-    fd = os.open(pyrt.root / "containers" / id / "rw" / "diff", os.O_RDONLY | os.O_DIRECTORY)
+    fd = os.open(pyrt.root / "containers" / id / "diff", os.O_RDONLY | os.O_DIRECTORY)
     try:
         with Stream(["--layer", "--upper", str(fd)], [fd]) as stream:
             return b"".join(stream)

@@ -205,7 +205,7 @@ def test_a_full_disk(bb_tar: bytes, tmp_path: Path, pyrt: Pyrt) -> None:
 def test_whiteouts_are_those_of_image_layers(pyrt: Pyrt) -> None:
     """What other runtimes read: .wh. names, and .wh..wh..opq in a directory that hides all below it."""
     with container(pyrt, "deleted", "bb", "sh", "-c", "rm -r /etc/group /bin/yes /home; mkdir /home; echo x > /home/x"):
-        directory = next(pyrt.root.glob("containers/*/rw/diff/home/x")).parent.parent
+        directory = next(pyrt.root.glob("containers/*/diff/home/x")).parent.parent
         words = ["--layer", "--upper", str(fd := os.open(directory, os.O_RDONLY))]
         with Stream(words, [fd]) as stream, tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as archive:
             names = archive.getnames()

@@ -54,7 +54,7 @@ def make(root: Path) -> None:
             network=NETWORK if ran else None,
         )
         directory = root / "containers" / record.id
-        (directory / "rw" / "diff").mkdir(parents=True)
+        (directory / "diff").mkdir(parents=True)
         (directory / "config.json").write_bytes(record.dump())
         if ran:
             (directory / "started.json").write_text(json.dumps({"run": "5e", "started_at": 5.5}))
@@ -137,7 +137,7 @@ def test_any_file_damaged_in_any_way(tmp_path: Path, seed: int) -> None:
             assert shown[f"{number}" * 64] == expected
     if victim.parent.parent.name == "containers":
         id = victim.parent.name
-        assert (id in shown) and (victim.parent / "rw" / "diff").is_dir(), "its files are kept"
+        assert (id in shown) and (victim.parent / "diff").is_dir(), "its files are kept"
         asyncio.run(remove(books, id))
         assert id not in Books(tmp_path).shown() and not (tmp_path / "containers" / id).exists()
     elif victim.parent.name == "images":
@@ -157,7 +157,7 @@ async def remove(books: Books, id: str) -> None:
 
 def test_a_container_whose_making_was_interrupted_is_none(tmp_path: Path) -> None:
     directory = tmp_path / "containers" / ("5" * 64)
-    (directory / "rw" / "diff").mkdir(parents=True)
+    (directory / "diff").mkdir(parents=True)
     assert Books(tmp_path).shown() == {} and not directory.exists()
 
 

@@ -66,7 +66,7 @@ def test_layers_are_named_from_the_stores_directory(tmp_path: Path, container: C
     root = make_root(runtime(tmp_path, *layers, Path("/")), container, image())
     assert root.directory == str(tmp_path / "layers")
     assert root.lower == (f"{'1' * 64}/diff", f"{'2' * 64}/diff", "/")
-    assert root.upper == f"{container.directory}/rw/diff" and root.work == f"{container.directory}/rw/work"
+    assert root.upper == f"{container.directory}/diff" and root.work == f"{container.directory}/work"
     assert root.mask == () and not root.volatile and not root.readonly
 
 

@@ -18,7 +18,7 @@ from pyrt.engine.spec import LaunchSpec, Network, Root, Volume
 from pyrt.errors import StartError
 
 ID = "a" * 64
-ROOT = Root(directory="/l", lower=("a/diff",), upper="/c/rw/diff", work="/c/rw/work")
+ROOT = Root(directory="/l", lower=("a/diff",), upper="/c/diff", work="/c/work")
 SPEC = LaunchSpec(id=ID, root=ROOT, argv=("sh",), env=("A=1",), hostname="web", capabilities=1, engine="lxc")
 V1 = Layout("pyrt", groups={"memory": "/m/pyrt", "cpu": "/c/pyrt", "pids": "/p/pyrt"}, swap=True)
 V2 = Layout("pyrt", groups={"memory": "/u/pyrt"}, v2="/u/pyrt", on_v2=frozenset({"memory"}), swap=True)

@@ -18,10 +18,10 @@ from pyrt.engine.plans import make_plan
 from pyrt.engine.spec import LaunchSpec, Network, Root, Volume, fields
 from pyrt.errors import NotExecutableError, ProgramNotFoundError, StartError
 
-ROOT = Root(directory="/l", lower=("a/diff", "b/diff"), upper="/c/rw/diff", work="/c/rw/work")
+ROOT = Root(directory="/l", lower=("a/diff", "b/diff"), upper="/c/diff", work="/c/work")
 SPEC = LaunchSpec(id="a" * 64, root=ROOT, argv=("sh", "-c", "true"), env=("A=1",), hostname="web", capabilities=5)
 PLAIN = "redirect_dir=off,metacopy=off,index=off"
-OVERLAY = f"lowerdir=a/diff:b/diff,upperdir=/c/rw/diff,workdir=/c/rw/work,{PLAIN}"
+OVERLAY = f"lowerdir=a/diff:b/diff,upperdir=/c/diff,workdir=/c/work,{PLAIN}"
 
 
 def base(options: str = OVERLAY) -> Plan:
@@ -62,7 +62,7 @@ def test_roots_that_are_read_only_thrown_away_or_masked() -> None:
     root = dataclasses.replace(ROOT, lower=("/",), mask=(("", 0o755, 0, 0), ("var", 0o755, 0, 4), ("var/lib", 0, 0, 0)))
     plan = Plan().hostname("web").argv(SPEC.argv).env(SPEC.env).cwd("/").capabilities(5)
     plan.mask("", mode=0o755).mask("var", mode=0o755, gid=4).mask("var/lib")
-    plan.overlay("/l", f"lowerdir={namespaces.MASK_PATH}:/,upperdir=/c/rw/diff,workdir=/c/rw/work,{PLAIN}")
+    plan.overlay("/l", f"lowerdir={namespaces.MASK_PATH}:/,upperdir=/c/diff,workdir=/c/work,{PLAIN}")
     assert bytes(make_plan(dataclasses.replace(SPEC, root=root))) == bytes(plan.stdio(stdin=False))
 
 
@@ -82,7 +82,7 @@ def test_escaping_of_overlay_options(path: str, escaped: str) -> None:
 
 def test_the_views_of_a_stopped_containers_root() -> None:
     hidden = dataclasses.replace(ROOT, lower=("/",), mask=(("", 0o755, 0, 0), ("x", 0, 0, 0)), volatile=True)
-    assert overlay.view_options(ROOT) == "lowerdir=/c/rw/diff:a/diff:b/diff"
+    assert overlay.view_options(ROOT) == "lowerdir=/c/diff:a/diff:b/diff"
     assert overlay.view_options(hidden) == overlay.start_options(hidden)
     assert overlay.below_options(ROOT) == f"lowerdir=a/diff:b/diff:{MASK_PATH}"
     assert overlay.below_options(hidden) == f"lowerdir={MASK_PATH}:/"
