@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pyrt.container.container import Container
 from pyrt.engine import capabilities
 from pyrt.engine.spec import LaunchSpec, Network, Root
+from pyrt.image import base
 from pyrt.image.host import mask_entries
 from pyrt.image.image import Image
 from pyrt.network import resolver
@@ -54,17 +55,20 @@ def make_root(runtime: Runtime, container: Container, image: Image) -> Root:
     """The layers as overlayfs gets them: those of the store by names relative to it, so that many fit into a mount."""
     layers = runtime.root / "layers"
     hidden = [runtime.root, runtime.run_dir] if image.is_host else []
+    # With no network nobody gives it a resolv.conf, and it is to have none unless its image has.
+    based = not image.is_host and container.record.config.network != "none"
     return Root(
         directory=str(layers),
         lower=tuple(_relative(path, layers) for path in runtime.graph.lower_dirs(image)),
-        upper=str(container.directory / "rw" / "diff"),
-        work=str(container.directory / "rw" / "work"),
+        upper=str(container.directory / "diff"),
+        work=str(container.directory / "work"),
         mask=tuple(
             (entry.path, entry.mode if entry.is_directory else 0, entry.uid, entry.gid)
             for entry in mask_entries(hidden)
         )
         if hidden
         else (),
+        base=f"../{base.NAME}" if based else "",
         volatile=container.record.config.auto_remove,
         readonly=container.record.config.readonly,
     )

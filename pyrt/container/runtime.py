@@ -32,6 +32,7 @@ from pyrt.core import descriptors, frames
 from pyrt.engine import launch
 from pyrt.engine.seccomp import ProgramCache
 from pyrt.errors import ConflictError, NotFoundError, PyrtError
+from pyrt.image import base
 from pyrt.image.graph import Graph
 from pyrt.image.tagstore import TagStore
 from pyrt.network.manager import NetworkManager
@@ -64,6 +65,7 @@ class Runtime:
         self.engine = engine  # of the containers that were made without saying which
         name = self.cgroup_parent = instance_name(root)
         (root / "cache").mkdir(mode=0o700, exist_ok=True)
+        base.make(root)
         self.events = Events()
         self.store = ContainerStore(root)
         self.graph = Graph(root)
@@ -100,6 +102,7 @@ class Runtime:
         self.supervision.close()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=5)
+        await self.store.removals(ending.READERS_S)
         self.network.close()
 
     def poll_events(self) -> None:

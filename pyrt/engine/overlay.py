@@ -15,7 +15,7 @@ _PLAIN = ",redirect_dir=off,metacopy=off,index=off"
 
 def start_options(root: Root, *, mask_path: str = MASK_PATH) -> str:
     """The container's own, writable root, as it is mounted at its start."""
-    options = f"{_lower(root, mask_path=mask_path)},upperdir={_escape(root.upper)},workdir={_escape(root.work)}{_PLAIN}"
+    options = f"{_lower(root, below=_base(root), mask_path=mask_path)},upperdir={_escape(root.upper)},workdir={_escape(root.work)}{_PLAIN}"
     return options + (",volatile" if root.volatile else "")
 
 
@@ -24,12 +24,16 @@ def view_options(root: Root) -> str:
 
     Above the host's root that is not possible: it lies within, and two lower directories must not contain each other.
     """
-    return start_options(root) if root.mask else _lower(root, above=[root.upper])
+    return start_options(root) if root.mask else _lower(root, above=[root.upper], below=_base(root))
 
 
 def below_options(root: Root) -> str:
     """What lies below the container's own layer. An overlay takes no single layer: the other one is empty."""
     return _lower(root, below=() if root.mask else [MASK_PATH])
+
+
+def _base(root: Root) -> list[str]:
+    return [_escape(root.base)] if root.base else []
 
 
 def _lower(

@@ -25,7 +25,8 @@ class Root:
     """The container's root file system: an overlay of image layers below a directory of its own.
 
     `lower` are the layers, topmost first; relative ones start at `directory`. `mask` hides parts of them: entries of
-    (path, mode, uid, gid), parents first, mode 0 for what is to be hidden.
+    (path, mode, uid, gid), parents first, mode 0 for what is to be hidden. `base` is a directory below all layers that
+    has places for what is mounted; it is of no image, and neither `diff` nor `commit` know it.
     """
 
     directory: str
@@ -33,6 +34,7 @@ class Root:
     upper: str
     work: str
     mask: tuple[tuple[str, int, int, int], ...] = ()
+    base: str = ""
     volatile: bool = False
     readonly: bool = False
 

@@ -183,10 +183,13 @@ class Graph:
         return {id: image for id, image in self.map().items() if id not in parents}
 
     def lower_dirs(self, image: Image) -> list[Path]:
-        """Return the directories overlayfs is to be given as lower ones, the topmost first. For `host`: "/"."""
+        """Return the directories overlayfs is to be given as lower ones, the topmost first. For `host`: "/".
+
+        Each once, as overlayfs demands: a layer further down that is also higher up adds nothing to what is seen.
+        """
         if image.is_host:
             return [Path("/")]
-        return [self.layers.get(diff_id).path for diff_id in reversed(image.layers)]
+        return [self.layers.get(diff_id).path for diff_id in dict.fromkeys(reversed(image.layers))]
 
     def size_bytes(self, image: Image) -> int:
         """Return how many bytes the image's layers hold together, shared ones included."""
