@@ -69,7 +69,7 @@ async def start(runtime: Runtime, container: Container, viewer: Viewer) -> bool:
         if record.config.auto_remove:
             # Its overlay is mounted volatile, and leaves a mark against being mounted again after a power cut. A
             # container that is removed at its end is not there after one.
-            shutil.rmtree(container.directory / "rw" / "work" / "work" / "incompat", ignore_errors=True)
+            shutil.rmtree(container.directory / "work" / "work" / "incompat", ignore_errors=True)
         prepare(runtime, container)
         await container.save()
         await launch(runtime, container, viewer)
@@ -161,6 +161,7 @@ async def _ask(runtime: Runtime, container: Container, viewer: Viewer) -> None:
             "stdin": viewer.stdin,
             "raw": viewer.raw,
             "ephemeral": config.auto_remove,
+            "recorded": container.record.kept or not config.auto_remove,  # else it goes, whether this run began or not
             "timeout": config.timeout_s,
             "log_driver": config.log_driver,
             "log_max_bytes": config.log_max_bytes,

@@ -323,7 +323,8 @@ class Supervisor:
         )
         self._containers[container.id] = container
         self._by_log[start.log] = container
-        self._recorder.write_start(container.id, container.run, container.started_at)
+        if request["recorded"]:
+            self._recorder.write_start(container.id, container.run, container.started_at)
         self._daemon.say({"seq": request["seq"], **container.describe()})
         try:
             if start.client is not None:
