@@ -106,9 +106,9 @@ static void hide_kernel(void)
         "sys/firmware",     "sys/devices/virtual/powercap"};
     static const char *const readonly[] = {"proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger"};
 
-    /* One read-only directory hides every masked one: a tmpfs each would contend in the kernel. */
+    /* One read-only directory hides every masked one: a file system each would be more to make and to take down. */
     make_directory("empty", 0555);
-    stage_mount("tmpfs", "empty", "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=0k,mode=555");
+    make_readonly("empty");
     for (size_t i = 0; i < sizeof masked / sizeof *masked; i++)
         mask(masked[i]);
     for (size_t i = 0; i < sizeof readonly / sizeof *readonly; i++)
@@ -133,7 +133,8 @@ void stage_mounts(struct stage *stage, unsigned init_flags)
     if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
         fail("mounts", errno, "make the mounts private");
     stage->host_root = open_staged("/");
-    stage_mount("tmpfs", STAGE, "tmpfs", MS_NOSUID | MS_NODEV, "mode=700");
+    /* The files that a plan brings are made here too, and stay when it goes: hence the limit. */
+    stage_mount("tmpfs", STAGE, "tmpfs", kernel_fs, "mode=700,size=16384k");
     if (chdir(STAGE) < 0)
         fail("mounts", errno, STAGE);
 
@@ -148,8 +149,6 @@ void stage_mounts(struct stage *stage, unsigned init_flags)
     stage->sysctl = open_staged("proc/sys");
     if (!privileged)
         hide_kernel();
-    /* A mount of its own, so that the files a plan brings can be mounted from it one by one. */
-    stage_mount("tmpfs", "files", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=755,size=16384k");
 
     stage->proc = open_staged("proc");
     stage->sys = open_staged("sys");
