@@ -75,6 +75,24 @@ static void put_hairpin(struct pyrt_nl *request, const char *host_name)
     pyrt_nl_nest_end(request, info);
 }
 
+/*
+ * The host's end is a port and nothing else. An IPv6 address of its own, which the kernel would make as it comes up, would
+ * be of no use there, and costs the more to make and to take back the more ports there are: all of them have the same
+ * routes. A kernel without IPv6 refuses this.
+ */
+static void put_no_address(struct pyrt_nl *request, const char *host_name)
+{
+    uint8_t none = IN6_ADDR_GEN_MODE_NONE;
+    size_t families, ipv6;
+
+    pyrt_nl_begin_link(request, RTM_NEWLINK, 0, 0, host_name);
+    families = pyrt_nl_nest(request, IFLA_AF_SPEC);
+    ipv6 = pyrt_nl_nest(request, AF_INET6);
+    pyrt_nl_put(request, IFLA_INET6_ADDR_GEN_MODE, &none, sizeof none);
+    pyrt_nl_nest_end(request, ipv6);
+    pyrt_nl_nest_end(request, families);
+}
+
 int pyrt_veth_create(const char *host_name, int bridge_index, int peer_netns_fd, const char *peer_name, int mtu)
 {
     struct pyrt_nl request = { 0 };
@@ -87,6 +105,9 @@ int pyrt_veth_create(const char *host_name, int bridge_index, int peer_netns_fd,
     error = pyrt_nl_transact(fd, &request);
     if (!error) {
         /* Not in the same datagram: if the name was taken, these would change somebody else's interface. */
+        memset(&request, 0, sizeof request);
+        put_no_address(&request, host_name);
+        pyrt_nl_transact(fd, &request);
         memset(&request, 0, sizeof request);
         pyrt_nl_put_port(&request, host_name, bridge_index);
         put_hairpin(&request, host_name);

@@ -15,7 +15,8 @@ _PLAIN = ",redirect_dir=off,metacopy=off,index=off"
 
 def start_options(root: Root, *, mask_path: str = MASK_PATH) -> str:
     """The container's own, writable root, as it is mounted at its start."""
-    options = f"{_lower(root, below=_base(root), mask_path=mask_path)},upperdir={_escape(root.upper)},workdir={_escape(root.work)}{_PLAIN}"
+    lower = _lower(root, below=_base(root), mask_path=mask_path)
+    options = f"{lower},upperdir={_escape(root.upper)},workdir={_escape(root.work)}{_PLAIN}"
     return options + (",volatile" if root.volatile else "")
 
 

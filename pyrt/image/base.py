@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The base: a layer below all others, with a place for everything that is mounted into a container.
 
-Most images have these files and directories, and theirs are the ones that are seen. One that has not gets them from here,
-once for all containers: made in a container's own layer they would cost each start as much as its overlay.
+Most images have these files and directories, and theirs are the ones that are seen. One that has not gets them from
+here, once for all containers: made in a container's own layer they would cost each start as much as its overlay.
 """
 
 from __future__ import annotations

@@ -24,7 +24,8 @@ def bare(pyrt: Pyrt, bb_tar: bytes) -> Iterator[str]:
         content = archive.extractfile("bin/busybox")
         assert content
         busybox = content.read()
-    links = b"".join(symlink("busybox", f"bin/{name}") for name in ("sh", "cat", "ls", "true", "mkdir", "rm", "hostname"))
+    names = ("sh", "cat", "ls", "true", "mkdir", "rm", "hostname")
+    links = b"".join(symlink("busybox", f"bin/{name}") for name in names)
     pyrt.ok("import", "-", "bare", input=file("bin/busybox", busybox, mode=0o755) + links + END)
     yield "bare"
     pyrt.ok("rmi", "bare")
