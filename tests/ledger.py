@@ -253,7 +253,7 @@ def _descriptors(snapshot: Snapshot, subject: Subject, parked: int, links: set[s
                 continue
             key = f"{owner}: {NUMBER.sub('N', IDENTIFIER.sub('<id>', target))}"
             snapshot.add("descriptors", f"{number} -> {target}", key=key)
-    for key in ("supervisor: anon_inode:[pidfd]", "supervisor: socket:[N]"):
+    for key in ("supervisor: anon_inode:[pidfd]", "supervisor: mnt:[N]", "supervisor: socket:[N]"):
         snapshot.counts["descriptors"][key] -= parked
 
 

@@ -58,6 +58,7 @@ class RunningContainer(Process):
         self.cgroup = launch.cgroup
         self.link = launch.link
         self.freezer = Freezer(loop, launch.cgroup, lambda paused: on_paused(self, paused))
+        self._mounts_fd = launch.take_fd("mounts_fd")
         self._reservations = reservations  # owned: bound sockets that keep the container's public ports
         self._remover = remover
         self._exit_callback = on_exit
@@ -142,14 +143,21 @@ class RunningContainer(Process):
         self._exit_callback(self, record)
 
     def _release(self) -> None:
-        self._remove_cgroup(attempts=REMOVE_ATTEMPTS)
+        self._take_down(attempts=REMOVE_ATTEMPTS)
 
-    def _remove_cgroup(self, attempts: int) -> None:
-        """By the worker: the kernel has one lock for all groups, which others may hold for milliseconds."""
+    def _take_down(self, attempts: int) -> None:
+        """Give its mounts and its group back, by the worker.
+
+        The kernel waits for grace periods with the ones, and has one lock for all of the others, which others may hold
+        for milliseconds.
+        """
         failure: PyrtError | None = None
+        mounts_fd, self._mounts_fd = self._mounts_fd, -1
 
         def remove() -> None:
             nonlocal failure
+            if mounts_fd >= 0:
+                os.close(mounts_fd)
             try:
                 self.cgroup.remove(timeout_ms=0)
             except PyrtError as error:
@@ -159,7 +167,7 @@ class RunningContainer(Process):
             if failure is None:
                 self._on_removed()
             elif attempts > 0:  # the kernel is still burying the last process
-                self._loop.call_later(REMOVE_RETRY_S, lambda: self._remove_cgroup(attempts - 1))
+                self._loop.call_later(REMOVE_RETRY_S, lambda: self._take_down(attempts - 1))
             else:
                 logger.error("%s: %s", self.label, failure)
                 self._on_removed()

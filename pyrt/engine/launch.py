@@ -25,8 +25,10 @@ class Launch(Protocol):
     """A container from the moment its start has begun until its exit status has been collected.
 
     `stdin_fd`, `stdout_fd`, `stderr_fd` are the parent's ends of its pipes, `terminal_fd` the terminal's master; -1
-    where there is none. They and the cgroup belong to whoever began the launch, until `abort`. `link` names the
-    host's side of its veth. `pid` and `pidfd` are those of the container's first process, whose namespaces are the
+    where there is none. They and the cgroup belong to whoever began the launch, until `abort`. `mounts_fd` is the
+    container's mount namespace, or -1: as long as it is open the mounts stay, and taking them down (0.3 ms, most of it
+    waiting for RCU grace periods) does not hold up the news of the container's end. `link` names the host's side of its
+    veth. `pid` and `pidfd` are those of the container's first process, whose namespaces are the
     container's; they count once `advance` has returned true, `pidfd` until `close` (then it is -1).
     """
 
@@ -36,6 +38,7 @@ class Launch(Protocol):
     stdout_fd: int
     stderr_fd: int
     terminal_fd: int
+    mounts_fd: int
 
     @property
     def pid(self) -> int: ...

@@ -26,8 +26,17 @@ from pyrt.errors import StartError
 class NativeLaunch(Launch):
     """A container on its way from clone to exec, and what of it the parent holds: its process is the parent's child."""
 
-    def __init__(self, slot: Slot, cgroup: Cgroup, link: str, *, on_closed: Callable[[], object] | None = None) -> None:
+    def __init__(
+        self,
+        slot: Slot,
+        cgroup: Cgroup,
+        link: str,
+        *,
+        mounts_fd: int = -1,
+        on_closed: Callable[[], object] | None = None,
+    ) -> None:
         self._on_closed = on_closed
+        self.mounts_fd = mounts_fd
         self.slot = slot
         self.cgroup = cgroup
         self.link = link
@@ -79,6 +88,10 @@ class NativeLaunch(Launch):
         """Why the init has ended without a word."""
         return StepError("init", 0, "the container's init died before it could start the program")
 
+    def let_mounts_go(self) -> None:
+        """Have the mounts taken down with the last process: a volume's file system is free when the end is known."""
+        self._give_back("mounts_fd")
+
     def hang_up(self) -> None:
         self.slot.hang_up()
 
@@ -89,8 +102,7 @@ class NativeLaunch(Launch):
 
     def abort(self) -> None:
         for name in ("stdin_fd", "stdout_fd", "stderr_fd", "terminal_fd"):
-            if (fd := self.take_fd(name)) >= 0:
-                os.close(fd)
+            self._give_back(name)
         self.slot.started = False
         self.close()
         self.cgroup.remove()
@@ -101,8 +113,13 @@ class NativeLaunch(Launch):
     def wait(self) -> int | None:
         return namespaces.collect_ended(self.slot.pidfd)
 
+    def _give_back(self, name: str) -> None:
+        if (fd := self.take_fd(name)) >= 0:
+            os.close(fd)
+
     def close(self) -> None:
         self.slot.close()
+        self._give_back("mounts_fd")
         if self._on_closed is not None:
             self._on_closed()
 
@@ -125,8 +142,12 @@ class NativeEngine:
         try:
             parked = self._prepare(spec)
             go_on = self._pool.go_on if self._pool is not None else None
-            launch = NativeLaunch(parked.use(), parked.cgroup, link_name(parked.name), on_closed=go_on)
+            launch = NativeLaunch(
+                parked.use(), parked.cgroup, link_name(parked.name), mounts_fd=parked.mounts_fd, on_closed=go_on
+            )
             try:
+                if spec.volumes:
+                    launch.let_mounts_go()
                 launch.go(make_plan(spec), spec)
             except BaseException:
                 launch.abort()

@@ -61,6 +61,7 @@ class Parked:
         self.slot = slot
         self.cgroup = cgroup
         self.port_fd = -1  # a file of the veth as a port of the bridge it was born on: it goes when it leaves that
+        self.mounts_fd = -1  # its mount namespace: see Launch
 
     def usable(self) -> bool:
         """Whether its process lives, and its network still hangs on the bridge."""
@@ -81,9 +82,15 @@ class Parked:
             self.port_fd = os.open(f"/sys/class/net/{link_name(self.name)}/brport/port_no", os.O_RDONLY | os.O_CLOEXEC)
 
     def use(self) -> Slot:
-        """Hand out the process; the group goes its own way. Nothing of this is to be closed then."""
+        """Hand out the process; the group and the mount namespace go their own way. Nothing of this is to be closed
+        then."""
         self._forget_port()
         return self.slot
+
+    def hold_mounts(self) -> None:
+        """Keep its mount namespace beyond its end."""
+        with contextlib.suppress(FileNotFoundError):  # it has ended already
+            self.mounts_fd = os.open(f"/proc/{self.slot.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
 
     def _forget_port(self) -> None:
         if self.port_fd >= 0:
@@ -94,6 +101,9 @@ class Parked:
         """End the process, and remove the group; waits for both."""
         self._forget_port()
         self.slot.close()
+        if self.mounts_fd >= 0:
+            os.close(self.mounts_fd)
+            self.mounts_fd = -1
         self.cgroup.remove()
 
 
@@ -124,6 +134,7 @@ def park(layout: Layout, kind: Kind, name: str, limits: Limits | None = None) ->
         raise
     parked = Parked(kind, name, slot, cgroup)
     try:
+        parked.hold_mounts()
         if kind.network == "bridge":
             _plumb(kind, name, slot.pid)
             parked.watch_port()
