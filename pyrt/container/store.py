@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pyrt.container.config import Config, Record, verified
 from pyrt.container.container import Container
+from pyrt.container.spread import spread
 from pyrt.container.state import Status
 from pyrt.errors import ConflictError, NotFoundError, PyrtError, UsageError
 from pyrt.image.removal import remove_tree
@@ -35,6 +36,7 @@ class ContainerStore:
         self._trash = root / "tmp"
         for directory in (self._directory, self._trash):
             directory.mkdir(mode=0o700, exist_ok=True)
+        spread(self._directory)
         self.by_id: dict[str, Container] = {}
         self._names: dict[str, Container] = {}
         self._removals: set[asyncio.Future[None]] = set()
