@@ -6,8 +6,10 @@ Floor and plain Python serve: they do one run for each line they get, as warm as
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,8 +24,13 @@ SHOWN = 100  # characters of an error
 
 
 def build_floor(directory: Path) -> Path:
-    """Compile the start floor; returns the program."""
-    return _compile(directory / "floor_start", [HERE / f"floor_{part}.c" for part in FLOOR_PARTS], "-static")
+    """Compile the start floor; returns the program. Its init is linked as pyrt's own is: see setup.py."""
+    sources = [HERE / f"floor_{part}.c" for part in FLOOR_PARTS]
+    if musl := shutil.which("musl-gcc"):
+        triplet = sysconfig.get_config_var("MULTIARCH")
+        flags = ("-static", "-idirafter", "/usr/include", "-idirafter", f"/usr/include/{triplet}")
+        return _compile(directory / "floor_start", sources, *flags, compiler=musl)
+    return _compile(directory / "floor_start", sources, "-static")
 
 
 def build_clients(directory: Path) -> Clients:
@@ -31,8 +38,8 @@ def build_clients(directory: Path) -> Clients:
     return Clients(_compile(directory / "clients", [HERE / "clients.c"]))
 
 
-def _compile(program: Path, sources: Sequence[Path], *flags: str) -> Path:
-    subprocess.run(["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", *flags, "-o", program, *sources], check=True)
+def _compile(program: Path, sources: Sequence[Path], *flags: str, compiler: str = "gcc") -> Path:
+    subprocess.run([compiler, "-std=gnu11", "-O2", "-Wall", "-Wextra", *flags, "-o", program, *sources], check=True)
     return program
 
 
