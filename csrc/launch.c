@@ -3,6 +3,8 @@
 #define _GNU_SOURCE
 #include "launch.h"
 
+#include <linux/close_range.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -10,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 
 #include "base/syscalls.h"
@@ -19,6 +22,26 @@
 #ifndef CLONE_INTO_CGROUP
 #define CLONE_INTO_CGROUP 0x200000000ULL
 #endif
+
+static int same_file(int one, int other)
+{
+    struct stat a, b;
+
+    return fstat(one, &a) == 0 && fstat(other, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+/*
+ * A number for the socket of the child that is being made, low since it was taken when there were few descriptors.
+ * Between launches it is one more for the program, and a number that has become somebody else's is theirs.
+ */
+static int reserve_low_number(int init_fd)
+{
+    static int number = -1; /* one thread at a time: see pyrt_launch */
+
+    if (number < 0 || !same_file(number, init_fd))
+        number = fcntl(init_fd, F_DUPFD_CLOEXEC, INIT_SOCKET + 1);
+    return number < 0 ? -errno : number;
+}
 
 int pyrt_seal_program(int fd, const char *name)
 {
@@ -47,6 +70,8 @@ int pyrt_seal_program(int fd, const char *name)
     if (ret == 0 && fcntl(memfd, F_ADD_SEALS, seals | F_SEAL_EXEC) < 0 && fcntl(memfd, F_ADD_SEALS, seals) < 0)
         ret = -errno;
     if (ret == 0)
+        ret = reserve_low_number(memfd);
+    if (ret >= 0)
         return memfd;
 failed:
     close(memfd);
@@ -58,6 +83,7 @@ struct child {
     int init_fd;
     int socket;
     int netns_fd;
+    unsigned beyond; /* no descriptor it needs has this number or a higher one */
     char *argv[PYRT_LAUNCH_GROUPS_MAX + 3]; /* the program, its flags, its groups */
     volatile int error; /* written by the child when it cannot exec */
 };
@@ -67,6 +93,10 @@ static int child_main(void *argument)
     struct child *child = argument;
     char *envp[] = {NULL};
 
+    /* Until here the table is the parent's. A parent of a thousand containers has many thousand descriptors: it would
+     * take longer to copy them, and close them again, than all the rest. */
+    if (sys_close_range(child->beyond, ~0U, CLOSE_RANGE_UNSHARE) < 0)
+        goto failed;
     if (child->netns_fd >= 0 && setns(child->netns_fd, CLONE_NEWNET) < 0)
         goto failed;
     /* The program's own descriptor is CLOEXEC; everything else of this process closes here, not at the exec. */
@@ -142,9 +172,17 @@ static void format_flags(unsigned flags, char text[12])
     text[count] = '\0';
 }
 
+static unsigned beyond(const struct child *child)
+{
+    int most = child->init_fd > child->socket ? child->init_fd : child->socket;
+
+    return (unsigned)(most > child->netns_fd ? most : child->netns_fd) + 1;
+}
+
 int pyrt_launch(int init_fd, uint64_t namespaces, unsigned init_flags, int cgroup_fd, int netns_fd,
                 const char *const *groups, struct pyrt_slot *slot)
 {
+    static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER; /* there is one low number */
     struct child child = {.init_fd = init_fd, .netns_fd = netns_fd};
     int sockets[2];
     int pidfd = -1;
@@ -161,17 +199,23 @@ int pyrt_launch(int init_fd, uint64_t namespaces, unsigned init_flags, int cgrou
     }
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) < 0)
         return -errno;
-    child.socket = sockets[1];
     char *stack = mmap(NULL, CHILD_STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
     if (stack == MAP_FAILED) {
         ret = -errno;
         goto close_sockets;
     }
     format_flags(init_flags, flags_text);
+    pthread_mutex_lock(&one_at_a_time);
+    child.socket = reserve_low_number(init_fd);
+    if (child.socket < 0 || dup3(sockets[1], child.socket, O_CLOEXEC) < 0) {
+        ret = child.socket < 0 ? child.socket : -errno;
+        goto unlock;
+    }
+    child.beyond = beyond(&child);
     /* In the group of a running container the child may be frozen, or wait for a processor as long as that container
-     * has it wait. This process must not: it does without the shared memory then, for which it would have to. */
+     * has it wait. This process must not: it shares nothing then, for which it would have to. */
     int joins = init_flags & PYRT_INIT_JOIN;
-    uint64_t sharing = joins && cgroup_fd >= 0 ? 0 : CLONE_VM | CLONE_VFORK;
+    uint64_t sharing = joins && cgroup_fd >= 0 ? 0 : CLONE_VM | CLONE_VFORK | CLONE_FILES;
     struct pyrt_clone_args args = {
         .flags = sharing | CLONE_PIDFD | namespaces | (cgroup_fd >= 0 ? CLONE_INTO_CGROUP : 0),
         .pidfd = (uint64_t)(uintptr_t)&pidfd,
@@ -186,6 +230,7 @@ int pyrt_launch(int init_fd, uint64_t namespaces, unsigned init_flags, int cgrou
     pthread_sigmask(SIG_SETMASK, &all, &previous);
     long pid = clone3_call(&args, sizeof args, child_main, &child);
     pthread_sigmask(SIG_SETMASK, &previous, NULL);
+    dup3(init_fd, child.socket, O_CLOEXEC);
 
     if (pid < 0)
         ret = (int)pid;
@@ -197,6 +242,8 @@ int pyrt_launch(int init_fd, uint64_t namespaces, unsigned init_flags, int cgrou
         close(pidfd);
     } else
         *slot = (struct pyrt_slot){.pid = (int)pid, .pidfd = pidfd, .socket = sockets[0]};
+unlock:
+    pthread_mutex_unlock(&one_at_a_time);
     munmap(stack, CHILD_STACK_BYTES);
 close_sockets:
     close(sockets[1]);

@@ -70,7 +70,8 @@ void receive_plan(struct plan *plan);
 void enter_groups(char *const *files, const char *step);
 
 /* stage.c: before the plan is known */
-void stage_mounts(struct stage *stage, unsigned init_flags);
+void begin_stage(struct stage *stage);
+void complete_stage(struct stage *stage, unsigned init_flags);
 void stage_cgroup(unsigned init_flags);
 
 /* root.c */

@@ -68,24 +68,17 @@ static void set_sysctl(const struct stage *stage, const char *path, const char *
 
 /*
  * What eth0 is to be is said before it is there: afterwards the kernel has addresses to take down, in the way of a start.
- * The parent makes it meanwhile, hence not later than this. sysctl: any /proc/sys, which shows the namespace of whoever
- * looks. A privileged container may want IPv6 on links of its own.
+ * The parent makes it meanwhile, hence this is done as soon as there is a /proc: the host's would do, but of the files
+ * that a thousand namespaces have there by the same name one is found slowly. A privileged container may want IPv6 on
+ * links of its own.
  */
-static void forgo_ipv6(int sysctl, unsigned init_flags)
+static void forgo_ipv6(const struct stage *stage, unsigned init_flags)
 {
     if (init_flags & (PYRT_INIT_HOST_NETWORK | PYRT_INIT_PRIVILEGED))
         return;
-    int ret = pyrt_disable_ipv6(sysctl, "default");
+    int ret = pyrt_disable_ipv6(stage->sysctl, "default");
     if (ret < 0 && ret != -ENOENT)
         fail("network", -ret, "switch IPv6 off");
-}
-
-static int open_sysctl_of_host(void)
-{
-    int fd = open("/proc/sys", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        fail("network", errno, "/proc/sys");
-    return fd;
 }
 
 static void setup_own_network(const struct stage *stage, unsigned init_flags)
@@ -140,15 +133,13 @@ int main(int argc, char **argv)
     setup_keyring();
     if (init_flags & PYRT_INIT_JOIN)
         join();
-    if (after_lxc) {
+    if (after_lxc)
         adopt_stage(&stage);
-        forgo_ipv6(stage.sysctl, init_flags);
-    } else {
-        int sysctl = open_sysctl_of_host();
-        forgo_ipv6(sysctl, init_flags);
-        close(sysctl);
-        stage_mounts(&stage, init_flags);
-    }
+    else
+        begin_stage(&stage);
+    forgo_ipv6(&stage, init_flags);
+    if (!after_lxc)
+        complete_stage(&stage, init_flags);
     setup_own_network(&stage, init_flags);
     report(PYRT_REPORT_PARKED, after_lxc ? (int)syscall(SYS_pidfd_open, getpid(), 0) : -1);
 

@@ -17,6 +17,7 @@
 
 /* The tmpfs covers this directory: it exists on every host, and nothing else of the host's is hidden by it. */
 #define STAGE "/proc"
+#define KERNEL_FS (MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
 static void stage_mount(const char *source, const char *target, const char *type, unsigned long flags, const char *options)
 {
@@ -123,30 +124,33 @@ static int open_staged(const char *path)
     return fd;
 }
 
-void stage_mounts(struct stage *stage, unsigned init_flags)
+void begin_stage(struct stage *stage)
 {
-    const unsigned long kernel_fs = MS_NOSUID | MS_NODEV | MS_NOEXEC;
-    int privileged = init_flags & PYRT_INIT_PRIVILEGED;
-
     *stage = (struct stage){.terminal = -1, .terminal_master = -1};
     /* First of all, for every mount there is: nothing made here may show up on the host. */
     if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
         fail("mounts", errno, "make the mounts private");
     stage->host_root = open_staged("/");
     /* The files that a plan brings are made here too, and stay when it goes: hence the limit. */
-    stage_mount("tmpfs", STAGE, "tmpfs", kernel_fs, "mode=700,size=16384k");
+    stage_mount("tmpfs", STAGE, "tmpfs", KERNEL_FS, "mode=700,size=16384k");
     if (chdir(STAGE) < 0)
         fail("mounts", errno, STAGE);
+
+    make_directory("proc", 0555);
+    stage_mount("proc", "proc", "proc", KERNEL_FS, NULL);
+    stage->sysctl = open_staged("proc/sys");
+}
+
+void complete_stage(struct stage *stage, unsigned init_flags)
+{
+    int privileged = init_flags & PYRT_INIT_PRIVILEGED;
 
     make_directory("root", 0755);
     make_directory("mask", 0755);
     make_directory("files", 0755);
-    make_directory("proc", 0555);
     make_directory("sys", 0555);
-    stage_mount("proc", "proc", "proc", kernel_fs, NULL);
-    stage_mount("sysfs", "sys", "sysfs", kernel_fs | (privileged ? 0 : MS_RDONLY), NULL);
+    stage_mount("sysfs", "sys", "sysfs", KERNEL_FS | (privileged ? 0 : MS_RDONLY), NULL);
     stage_dev();
-    stage->sysctl = open_staged("proc/sys");
     if (!privileged)
         hide_kernel();
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
+END = 0  # the peer has hung up, which is always waited for
 
 logger = logging.getLogger(__name__)
 

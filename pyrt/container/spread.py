@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a file system puts the directories of containers: each somewhere else, for they have nothing to do with each other.
+"""Where a file system puts the directories of containers: each somewhere else, for they are not related.
 
 All in one place they get in each other's way. Without a journal ext4 gives no inode a second time for minutes
 (recently_deleted in the kernel's fs/ext4/ialloc.c), and looks for a new one past all that were removed lately.

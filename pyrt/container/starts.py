@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pyrt.container.channel import Message
-from pyrt.container.loop import READ, Loop
+from pyrt.container.loop import END, READ, Loop
 from pyrt.container.worker import Worker
 from pyrt.core.broadcast import Log
 from pyrt.engine.launch import Engine, Launch, engine_name
@@ -76,7 +76,7 @@ class Starts:
         start = Start(request, spec, launch, log, client, fds[:])
         fds.clear()
         self._by_id[spec.id] = start
-        self._loop.watch(launch.fileno(), READ, lambda: self._advance(start))
+        self._loop.watch(launch.fileno(), END if launch.at_end_only else READ, lambda: self._advance(start))
 
     def abandon(self, container_id: str) -> bool:
         """End a start that nobody waits for any more; False if there is none."""

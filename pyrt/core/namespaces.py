@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -208,6 +209,7 @@ class Slot:
         error: StepError | None = None
         try:
             self.go(plan, fds)
+            self._await_end()
             while (report := self.report()) is not None:
                 if report.kind == TERMINAL:
                     terminal_fd = report.fd
@@ -226,6 +228,12 @@ class Slot:
             raise error
         self.started = True
         return terminal_fd
+
+    def _await_end(self) -> None:
+        """Wait until the init has become the program, or has ended. What it reports wakes nobody before."""
+        poll = select.poll()
+        poll.register(self.socket_fd, 0)
+        poll.poll()
 
     def signal(self, number: int) -> None:
         """Signal the container's first process. Raises ProcessLookupError when it has ended."""

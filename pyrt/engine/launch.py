@@ -29,7 +29,9 @@ class Launch(Protocol):
     container's mount namespace, or -1: as long as it is open the mounts stay, and taking them down (0.3 ms, most of it
     waiting for RCU grace periods) does not hold up the news of the container's end. `link` names the host's side of its
     veth. `pid` and `pidfd` are those of the container's first process, whose namespaces are the
-    container's; they count once `advance` has returned true, `pidfd` until `close` (then it is -1).
+    container's; they count once `advance` has returned true, `pidfd` until `close` (then it is -1). `at_end_only`: the
+    reports can wait until the other side has hung up, so that the last one, just before the program, wakes nobody who
+    would be in its way.
     """
 
     cgroup: Cgroup
@@ -39,6 +41,7 @@ class Launch(Protocol):
     stderr_fd: int
     terminal_fd: int
     mounts_fd: int
+    at_end_only: bool
 
     @property
     def pid(self) -> int: ...

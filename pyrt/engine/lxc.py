@@ -50,6 +50,8 @@ logger = logging.getLogger("pyrt.supervisor")
 class LxcLaunch(NativeLaunch):
     """A container that lxc-start starts: `slot` is its first process, once that has parked."""
 
+    at_end_only = False  # PARKED is to be acted on
+
     def __init__(self, monitor: Slot, container_fd: int, cgroup: Cgroup, spec: LaunchSpec, plan: Plan) -> None:
         super().__init__(Slot(0, -1, container_fd), cgroup, link_name(spec.id))
         self._monitor = monitor  # lxc-start

@@ -26,6 +26,8 @@ from pyrt.errors import StartError
 class NativeLaunch(Launch):
     """A container on its way from clone to exec, and what of it the parent holds: its process is the parent's child."""
 
+    at_end_only = True
+
     def __init__(
         self,
         slot: Slot,
