@@ -122,14 +122,14 @@ def release_network(runtime: Runtime, container: Container) -> None:
             logger.error("container %s: %s", container.label, error)
 
 
-def wait_for_processes(pids: Iterable[int]) -> None:
-    """Wait until these processes have ended, each for at most DEATH_S: they have been sent SIGKILL by the kernel."""
+def wait_for_processes(pids: Iterable[int], *, each_s: float = DEATH_S) -> None:
+    """Wait until these processes have ended, or are zombies, each for at most `each_s`."""
     for pid in pids:
         try:
             pidfd = os.pidfd_open(pid)
         except ProcessLookupError:
             continue
         try:
-            select.select([pidfd], [], [], DEATH_S)
+            select.select([pidfd], [], [], each_s)
         finally:
             os.close(pidfd)

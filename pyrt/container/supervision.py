@@ -18,6 +18,7 @@ from pathlib import Path
 
 from pyrt import errors
 from pyrt.container.channel import Channel, Message
+from pyrt.container.ending import wait_for_processes
 from pyrt.errors import PyrtError, StartError
 
 logger = logging.getLogger(__name__)
@@ -155,12 +156,14 @@ class Supervision:
             await self.connect()
 
     async def _collect(self) -> None:
-        """Wait for a supervisor of our own that is ending: until then its socket may still take connections."""
-        if (process := self._process) is not None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                await asyncio.to_thread(process.wait, END_S)
-                if self._process is process:
-                    self._process = None
+        """Wait for a supervisor of our own that is ending: until then its socket may still take connections.
+
+        Who comes late, when somebody else has found or made another already, has nothing to wait for.
+        """
+        if (process := self._process) is not None and self._channel is None:
+            await asyncio.to_thread(wait_for_processes, [process.pid], each_s=END_S)
+            if process.poll() is not None and self._process is process:
+                self._process = None
 
     def _lost(self) -> None:
         self._disconnect()
