@@ -97,6 +97,7 @@ def _start(engine: NativeEngine, spec: LaunchSpec) -> float:
     begin = time.perf_counter()
     _make_directories(spec.root)
     launch = engine.begin(spec)
+    launch.let_go()
     poll = select.poll()
     poll.register(launch, 0)  # as the supervisor's loop has it: see Launch.at_end_only
     while not launch.advance():

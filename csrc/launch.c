@@ -298,6 +298,16 @@ int pyrt_launch_go(int socket, const uint8_t *plan, size_t size, const int *fds,
     return 0;
 }
 
+int pyrt_launch_open_gate(int socket)
+{
+    ssize_t sent;
+
+    do
+        sent = send(socket, "", 1, MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    return sent < 0 ? -errno : 0;
+}
+
 /* The first of the descriptors that came with a message; others, which nobody should have sent, are closed. */
 static int passed_descriptor(struct msghdr *message)
 {

@@ -36,6 +36,9 @@ int pyrt_adopt_orphans(void);
 /* Sends a plan and the descriptors that belong to it (borrowed). Blocks while the init has not read it. 0 or -errno. */
 int pyrt_launch_go(int socket, const uint8_t *plan, size_t size, const int *fds, int fd_count);
 
+/* Opens the gate of a plan that has one. Returns 0 or -errno (-EPIPE: the init has ended). */
+int pyrt_launch_open_gate(int socket);
+
 /*
  * Receives one report. Returns 1 and fills *report, and *passed_fd (owned by the caller) where one came with it: TERMINAL;
  * 0 at the end of the socket; -EAGAIN when wait is 0 and nothing is there yet; other -errno.

@@ -67,6 +67,7 @@ enum pyrt_plan_op {
     PYRT_PLAN_JOIN,         /* strings, NUL after each: files 0 is written to (tasks, cgroup.procs). Two descriptors come first:
                                the pidfd of the container's first process, and a file of at least four bytes of memory,
                                for the pid of the process inside, as the parent sees it (i32; 0 until it is born) */
+    PYRT_PLAN_GATE,         /* empty: the program waits for one byte more, whatever it is; not with JOIN */
 };
 
 struct pyrt_plan_address {

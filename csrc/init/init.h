@@ -37,7 +37,7 @@ struct plan {
     struct plan_pair volumes[PYRT_PLAN_VOLUMES_MAX];
     struct plan_pair files[PYRT_PLAN_FILES_MAX];
     int volume_count, file_count, mask_count;
-    int has_address, has_terminal, has_no_stdio, readonly, no_new_privs, has_caps;
+    int has_address, has_terminal, has_no_stdio, has_gate, readonly, no_new_privs, has_caps;
     uint16_t rows, columns;
     uint64_t caps;
     const void *seccomp;
@@ -65,6 +65,7 @@ __attribute__((noreturn)) void fail_path(const char *step, int error, const char
 /* plan.c: pure but for the allocation of the two string arrays, which a caller of parse_plan provides. */
 int parse_plan(const uint8_t *bytes, size_t size, struct plan *plan, char **strings, size_t string_count);
 void receive_plan(struct plan *plan);
+void pass_gate(const struct plan *plan);
 
 /* entrances.c: files ended by NULL */
 void enter_groups(char *const *files, const char *step);

@@ -164,6 +164,7 @@ int main(int argc, char **argv)
     lead_session(&plan);
     resolve_user(plan.user, &identity);
     enter_directory(plan.cwd);
+    pass_gate(&plan);
     drop_privileges(&plan, &identity);
     execute(&plan);
 }

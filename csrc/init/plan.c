@@ -122,6 +122,8 @@ static int parse_record(const struct pyrt_plan_record *record, const uint8_t *at
     case PYRT_PLAN_CAPS:
         plan->has_caps = 1;
         return take_bytes(at, end, &plan->caps, sizeof plan->caps);
+    case PYRT_PLAN_GATE:
+        return plan->has_gate = 1, 0;
     case PYRT_PLAN_NO_NEW_PRIVS:
         return plan->no_new_privs = 1, 0;
     case PYRT_PLAN_SECCOMP:
@@ -161,7 +163,7 @@ int parse_plan(const uint8_t *bytes, size_t size, struct plan *plan, char **stri
         at += record.size;
     }
     int has_root = plan->rootfs || plan->overlay.first;
-    if (!plan->argv || !plan->argv[0] || !plan->env || has_root == !!plan->groups)
+    if (!plan->argv || !plan->argv[0] || !plan->env || has_root == !!plan->groups || (plan->groups && plan->has_gate))
         return -EBADMSG; /* a root is what one that joins finds, and any other brings */
     return 0;
 }
@@ -177,6 +179,15 @@ static void receive_fully(uint8_t *to, size_t size)
         to += got;
         size -= (size_t)got;
     }
+}
+
+/* Where the parent says when the program may run: it has had something to do meanwhile, and undoes all if that fails. */
+void pass_gate(const struct plan *plan)
+{
+    uint8_t byte;
+
+    if (plan->has_gate)
+        receive_fully(&byte, sizeof byte);
 }
 
 /* The first bytes carry the descriptors; how many there are is the plan's to say. */

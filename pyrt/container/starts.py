@@ -68,10 +68,22 @@ class Starts:
     def __contains__(self, container_id: str) -> bool:
         return container_id in self._by_id
 
-    def begin(self, request: Message, spec: LaunchSpec, log: Log, fds: list[int]) -> None:
-        """Send a container on its way; what it needs of `fds` is taken out of the list. Raises PyrtError; `log` and
-        `fds` are the caller's then."""
+    def begin(self, request: Message, spec: LaunchSpec, open_log: Callable[[], Log], fds: list[int]) -> None:
+        """Send a container on its way; what it needs of `fds` is taken out of the list. Its log is opened meanwhile.
+
+        Raises PyrtError; `fds` are the caller's then, and its program has not run.
+        """
         launch = self._engines[engine_name(spec.engine)].begin(spec)
+        try:
+            log = open_log()
+            try:
+                launch.let_go()
+            except BaseException:
+                log.close()
+                raise
+        except BaseException:
+            self._remover.do(launch.abort, lambda: None)
+            raise
         client = socket.socket(fileno=fds.pop(0)) if request["attach"] else None
         start = Start(request, spec, launch, log, client, fds[:])
         fds.clear()

@@ -280,12 +280,7 @@ class Supervisor:
         if self._ending:
             raise PyrtError("the supervisor is ending")
         room.check_start(self._count())
-        log = self._open_log(spec.id, request)
-        try:
-            self._starts.begin(request, spec, log, fds)
-        except BaseException:
-            log.close()
-            raise
+        self._starts.begin(request, spec, lambda: self._open_log(spec.id, request), fds)
 
     def _open_log(self, container_id: str, request: Message) -> broadcast.Log:
         if request["log_driver"] == "none":

@@ -182,6 +182,12 @@ class Slot:
         if ret not in (-errno.EPIPE, -errno.ECONNRESET):  # an init that has ended: its last report says why
             _check(ret, "plan")
 
+    def open_gate(self) -> None:
+        """Let the program of a plan with a gate run. Raises StepError("gate", ...)."""
+        ret = lib.pyrt_launch_open_gate(self.socket_fd)
+        if ret not in (-errno.EPIPE, -errno.ECONNRESET):  # see go
+            _check(ret, "gate")
+
     def report(self, *, wait: bool = True) -> Report | None:
         """Receive the init's next report; None at the end of the socket.
 
@@ -199,7 +205,7 @@ class Slot:
         return Report(report.kind, ffi.string(report.step).decode(), report.error, text, fd[0])
 
     def start(self, plan: Plan | bytes, fds: Sequence[int] = ()) -> int | None:
-        """Send the plan and wait until the container's program runs.
+        """Send the plan, which has no gate, and wait until the container's program runs.
 
         Returns the terminal's master (the caller's to close) when the plan asks for a terminal. Raises StepError; the
         process is collected then.

@@ -108,6 +108,10 @@ class Plan:
         """Let no execve raise privileges: setuid programs and file capabilities count for nothing."""
         return self._add(lib.PYRT_PLAN_NO_NEW_PRIVS)
 
+    def gate(self) -> Plan:
+        """Have the init wait, with everything in place, for `Slot.open_gate` before it becomes the program."""
+        return self._add(lib.PYRT_PLAN_GATE)
+
     def seccomp(self, program: bytes) -> Plan:
         """Install an array of struct sock_filter just before the program starts."""
         return self._add(lib.PYRT_PLAN_SECCOMP, program)

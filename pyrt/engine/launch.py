@@ -49,6 +49,10 @@ class Launch(Protocol):
     @property
     def pidfd(self) -> int: ...
 
+    def let_go(self) -> None:
+        """Let the program run, when everything else is there that it needs: not before has it been begun in earnest.
+        Raises PyrtError; what then is left to do is `abort`."""
+
     def fileno(self) -> int:
         """The descriptor that is readable when `advance` has something to do."""
 
@@ -84,7 +88,10 @@ class Engine(Protocol):
     name: str
 
     def begin(self, spec: LaunchSpec) -> Launch:
-        """Begin a start; blocks for the kernel's work only. Raises PyrtError; nothing is left then."""
+        """Begin a start, which comes to its program after `let_go`; blocks for the kernel's work only.
+
+        Raises PyrtError; nothing is left then.
+        """
 
     def sweep(self) -> None:
         """Remove what is left between containers, or by an earlier supervisor. Raises PyrtError for what is in use."""

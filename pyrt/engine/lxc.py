@@ -72,6 +72,9 @@ class LxcLaunch(NativeLaunch):
         finally:
             os.close(log_fd)
 
+    def let_go(self) -> None:
+        """Nothing: lxc-start is on its way."""
+
     def advance(self) -> bool:
         try:
             return super().advance()

@@ -2,6 +2,7 @@
 """The native launch path: a container from a LaunchSpec by pyrt's own init, in two halves, prepare and go.
 
     launch = NativeEngine(layout).begin(spec)    # a parked slot, or one prepared now; go: plan and descriptors
+    launch.let_go()                              # the init has been at work meanwhile, and waits here if it is faster
     while not launch.advance(): ...              # the init's reports, as they come in on launch.fileno()
 
 Every step of `begin` has its undo on a stack; a launch that fails leaves no process, group, link or descriptor.
@@ -61,6 +62,12 @@ class NativeLaunch(Launch):
         """Open the container's streams, and send the plan with its ends of them. Raises StepError, OSError."""
         with contextlib.ExitStack() as borrowed:
             self.slot.go(plan, [] if spec.tty else open_pipes(self, borrowed, stdin=spec.stdin))
+
+    def let_go(self) -> None:
+        try:
+            self.slot.open_gate()
+        except StepError as error:
+            raise start_error(error) from error
 
     def advance(self) -> bool:
         while True:
@@ -150,7 +157,9 @@ class NativeEngine:
             try:
                 if spec.volumes:
                     launch.let_mounts_go()
-                launch.go(make_plan(spec), spec)
+                launch.go(make_plan(spec).gate(), spec)
+                if parked.spare:
+                    launch.cgroup.limit(spec.limits)
             except BaseException:
                 launch.abort()
                 raise
@@ -163,14 +172,7 @@ class NativeEngine:
     def _prepare(self, spec: LaunchSpec) -> Parked:
         kind = Kind.of(spec)
         parked = self._pool.take(kind) if self._pool is not None else None
-        if parked is None:
-            return park(self._layout, kind, slot_name(), spec.limits)
-        try:
-            parked.cgroup.limit(spec.limits)
-        except BaseException:
-            parked.close()
-            raise
-        return parked
+        return parked or park(self._layout, kind, slot_name(), spec.limits)
 
     def sweep(self) -> None:
         """Nothing of this engine's is ever left."""

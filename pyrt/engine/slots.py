@@ -55,11 +55,12 @@ class Kind:
 class Parked:
     """A slot with its cgroup, whose name is also that of the veth's host side (`link_name`). Owns both until used."""
 
-    def __init__(self, kind: Kind, name: str, slot: Slot, cgroup: Cgroup) -> None:
+    def __init__(self, kind: Kind, name: str, slot: Slot, cgroup: Cgroup, *, spare: bool) -> None:
         self.kind = kind
         self.name = name
         self.slot = slot
         self.cgroup = cgroup
+        self.spare = spare  # its group has no limits yet
         self.port_fd = -1  # a file of the veth as a port of the bridge it was born on: it goes when it leaves that
         self.mounts_fd = -1  # its mount namespace: see Launch
 
@@ -132,7 +133,7 @@ def park(layout: Layout, kind: Kind, name: str, limits: Limits | None = None) ->
     except BaseException:
         cgroup.remove()
         raise
-    parked = Parked(kind, name, slot, cgroup)
+    parked = Parked(kind, name, slot, cgroup, spare=limits is None)
     try:
         parked.hold_mounts()
         if kind.network == "bridge":

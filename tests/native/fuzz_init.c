@@ -89,6 +89,7 @@ static uint32_t make_payload(uint8_t *payload, unsigned op)
     case PYRT_PLAN_READONLY:
     case PYRT_PLAN_STDIO:
     case PYRT_PLAN_NO_NEW_PRIVS:
+    case PYRT_PLAN_GATE:
         return 0;
     default:
         return put_strings(payload, 1) + draw(2);
@@ -105,7 +106,7 @@ static size_t make_plan(uint8_t *input)
         return size;
     }
     bool whole = draw(4) > 0;
-    unsigned repeated = draw(24) ? 0 : 1 + draw(PYRT_PLAN_JOIN); /* more of one kind than there is room for */
+    unsigned repeated = draw(24) ? 0 : 1 + draw(PYRT_PLAN_GATE); /* more of one kind than there is room for */
     if (whole) {
         size += put_record(input + size, PYRT_PLAN_ARGV, 0, payload, put_strings(payload, 1 + draw(4)));
         size += put_record(input + size, PYRT_PLAN_ENV, 0, payload, put_strings(payload, draw(4)));
@@ -115,7 +116,7 @@ static size_t make_plan(uint8_t *input)
             size += put_record(input + size, PYRT_PLAN_JOIN, 0, payload, put_strings(payload, draw(4)));
     }
     while (size < INPUT_MAX - 600 && draw(repeated ? 200 : 8) > 0) {
-        unsigned op = repeated ? repeated : 1 + draw(PYRT_PLAN_JOIN);
+        unsigned op = repeated ? repeated : 1 + draw(PYRT_PLAN_GATE);
         size += put_record(input + size, (uint16_t)op, (uint16_t)draw(4), payload, make_payload(payload, op));
     }
     if (size > 0 && draw(2))

@@ -11,6 +11,7 @@ import stat
 import struct
 import subprocess
 import termios
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ import pytest
 from pyrt.core import namespaces
 from pyrt.core.namespaces import Plan, StepError
 from tests.integration.core.conftest import Build, base, run, shell
+from tests.processes import wait_until
 
 pytestmark = pytest.mark.root
 
@@ -305,6 +307,49 @@ def test_an_init_that_is_killed_while_parked(rootfs: Path) -> None:
                 slot.start(base("true").rootfs(str(rootfs)).stdio(stdin=False), (1, 2))
             assert (caught.value.step, caught.value.errno) == ("init", 0)
             assert "died before it could start" in str(caught.value)
+
+
+def gated(rootfs: Path, directory: Path) -> bytes:
+    """A program that leaves a mark in `directory` when it runs."""
+    return bytes(shell("touch /marks/ran").rootfs(str(rootfs)).volume(str(directory), "/marks").no_stdio().gate())
+
+
+def in_place(slot: namespaces.Slot) -> bool:
+    return Path(f"/proc/{slot.pid}/root/marks").is_dir()
+
+
+def test_a_program_waits_at_its_gate(rootfs: Path, tmp_path: Path) -> None:
+    with namespaces.prepare() as slot:
+        slot.go(gated(rootfs, tmp_path))
+        wait_until(lambda: in_place(slot), what="everything being in place")
+        time.sleep(0.05)
+        assert os.listdir(tmp_path) == [] and (report := slot.report()) and report.kind == namespaces.PARKED
+        with pytest.raises(BlockingIOError):
+            slot.report(wait=False)
+        slot.open_gate()
+        assert (report := slot.report()) and report.kind == namespaces.EXECUTING
+        assert slot.report() is None and slot.wait() == 0
+        slot.started = True
+    assert os.listdir(tmp_path) == ["ran"]
+
+
+def test_a_gate_that_stays_closed(rootfs: Path, tmp_path: Path) -> None:
+    before = leftovers()
+    with namespaces.prepare() as slot:
+        slot.go(gated(rootfs, tmp_path))
+        wait_until(lambda: in_place(slot), what="everything being in place")
+        slot.hang_up()  # as when the parent ends
+        assert slot.wait() == 0
+    assert leftovers() == before and os.listdir(tmp_path) == []
+    with namespaces.prepare() as slot:
+        slot.go(gated(rootfs, tmp_path))
+    assert leftovers() == before and os.listdir(tmp_path) == []
+    with namespaces.prepare() as slot:
+        slot.go(bytes(base("true").rootfs("/nonexistent").no_stdio().gate()))
+        slot.open_gate()  # the init has failed before it got there, or will
+        while (report := slot.report()) and report.kind != namespaces.FAILED:
+            pass
+        assert report and report.step == "root" and slot.report() is None
 
 
 def test_a_slot_that_is_not_used_leaves_nothing() -> None:

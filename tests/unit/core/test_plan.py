@@ -49,6 +49,7 @@ ONE: list[tuple[Callable[[Plan], Plan], tuple[int, int, bytes]]] = [
     (lambda p: p.cwd("/tmp"), (lib.PYRT_PLAN_CWD, 0, b"/tmp\0")),
     (lambda p: p.capabilities(1 << 63 | 1), (lib.PYRT_PLAN_CAPS, 0, struct.pack("=Q", 1 << 63 | 1))),
     (lambda p: p.no_new_privileges(), (lib.PYRT_PLAN_NO_NEW_PRIVS, 0, b"")),
+    (lambda p: p.gate(), (lib.PYRT_PLAN_GATE, 0, b"")),
     (lambda p: p.seccomp(bytes(16)), (lib.PYRT_PLAN_SECCOMP, 0, bytes(16))),
     (lambda p: p.env(["A=1", "B="]), (lib.PYRT_PLAN_ENV, 0, b"A=1\0B=\0")),
     (lambda p: p.env([]), (lib.PYRT_PLAN_ENV, 0, b"")),
