@@ -25,6 +25,7 @@ __all__ = ["Cgroup", "Layout", "Limits", "Usage", "check"]
 
 _DEADLINE_S = 5.0  # how long freezing and killing may take before that is an error
 _NO_LIMITS = Limits()
+_READ_BYTES = 4096  # most files of a group are shorter
 _NO_FREEZER = "this machine cannot freeze containers: there is no freezer cgroup controller"
 
 
@@ -297,8 +298,11 @@ class Cgroup:
     @staticmethod
     def _read(path: str) -> str | None:
         try:
-            with open(path, encoding="ascii") as file:
-                return file.read()
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # a file object would take as long again
+            try:
+                return b"".join(iter(lambda: os.read(fd, _READ_BYTES), b"")).decode("ascii")
+            finally:
+                os.close(fd)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
