@@ -63,7 +63,7 @@ def test_exec(benchmark: Any, comparison: Comparison, name: str) -> None:
 def _oci(scene: Setting, runtime: str) -> Iterator[Command]:
     """A container of crun's or runc's that sleeps, and the command that is an `exec` into it."""
     made = bundle.write(scene.directory / f"{runtime}-exec", scene.rootfs, contenders.SLEEP)
-    state = scene.directory / f"{runtime}-exec-state"
+    state = scene.run / f"{runtime}-exec-state"
     run = contenders.installed(runtime, "--root", state, "run", "--detach", "--bundle", made, CONTAINER)
     if run.missing:
         yield run

@@ -38,10 +38,13 @@ def pyrt_run(instance: Pyrt | None, *flags: str) -> Command:
     return pyrt(instance, "run", "--rm", *LIMITS, *flags, IMAGE, *TRUE)
 
 
-def oci(runtime: str, rootfs: Path, directory: Path) -> Command:
-    """`crun run` or `runc run`: all namespaces, limits; no network but lo, no overlay, no seccomp, no log."""
+def oci(runtime: str, rootfs: Path, directory: Path, run: Path) -> Command:
+    """`crun run` or `runc run`: all namespaces, limits; no network but lo, no overlay, no seccomp, no log.
+
+    Its state is in `run`.
+    """
     made = bundle.write(directory / runtime, rootfs)
-    state = directory / f"{runtime}-state"
+    state = run / f"{runtime}-state"
     return installed(runtime, "--root", state, "run", "--bundle", made, f"{CONTAINER}-{{}}")
 
 

@@ -40,6 +40,17 @@ def hugetlb_hierarchy() -> Iterator[None]:
 
 
 @contextmanager
+def tmpfs(path: Path) -> Iterator[Path]:
+    """A tmpfs on a new directory: what keeps its state in /run has that on one, on other machines than this may be."""
+    path.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", path], check=True)
+    try:
+        yield path
+    finally:
+        _unmount(f"{path}")
+
+
+@contextmanager
 def leftovers_removed() -> Iterator[None]:
     """Peers leave empty cgroups, directories and a mount behind: remove what was not there before."""
     groups, traces = _groups(), [path for path in TRACES if not path.exists()]

@@ -13,6 +13,7 @@ from benchmarks import contenders, host, programs
 from benchmarks.host import Dockerd, PodmanStore
 from benchmarks.interleave import Sample
 from benchmarks.programs import Clients, Command, Server
+from pyrt.container.spread import spread
 from pyrt.engine import capabilities, seccomp
 from tests.harness import Pyrt, client_path
 from tests.rootfs import busybox_tar
@@ -20,9 +21,10 @@ from tests.rootfs import busybox_tar
 
 @dataclass(slots=True)
 class Setting:
-    """`rootfs` is `tar` unpacked; `seccomp` the compiled default program; what is opened ends with the setting."""
+    """`rootfs` is `tar` unpacked, `run` a tmpfs, `seccomp` the compiled default program; what is opened ends with it."""
 
     directory: Path
+    run: Path
     tar: bytes
     rootfs: Path
     seccomp: Path
@@ -38,6 +40,7 @@ class Setting:
         self._scratches += 1
         path = self.directory / f"scratch{self._scratches}"
         path.mkdir()
+        spread(path)  # what pyrt does for its containers' directories
         return path
 
     def floor(self, *flags: str) -> Server:
@@ -65,8 +68,8 @@ class Setting:
         self._ending.enter_context(host.hugetlb_hierarchy())
         return {
             "lxc-start": contenders.lxc(rootfs, directory),
-            "crun run": contenders.oci("crun", rootfs, directory),
-            "runc run": contenders.oci("runc", rootfs, directory),
+            "crun run": contenders.oci("crun", rootfs, directory, self.run),
+            "runc run": contenders.oci("runc", rootfs, directory, self.run),
             "bwrap": contenders.bwrap(rootfs),
             "unshare": contenders.unshare(rootfs),
             "systemd-nspawn": contenders.nspawn(rootfs),
@@ -77,7 +80,7 @@ class Setting:
     def crun(self) -> Command:
         """crun's whole run alone: a reference wherever the others would take too long."""
         self._ending.enter_context(host.hugetlb_hierarchy())
-        return contenders.oci("crun", self.rootfs, self.directory)
+        return contenders.oci("crun", self.rootfs, self.directory, self.run)
 
 
 @contextmanager
@@ -92,7 +95,8 @@ def setting(directory: Path) -> Iterator[Setting]:
         ending.enter_context(host.leftovers_removed())
         bridge = ending.enter_context(host.bridge())
         pyrt = ending.enter_context(instance(tar))
-        yield Setting(directory, tar, rootfs, program, clients, bridge, pyrt, floor, ending)
+        run = ending.enter_context(host.tmpfs(directory / "run"))
+        yield Setting(directory, run, tar, rootfs, program, clients, bridge, pyrt, floor, ending)
 
 
 @contextmanager
