@@ -21,7 +21,7 @@ from tests.rootfs import busybox_tar
 
 @dataclass(slots=True)
 class Setting:
-    """`rootfs` is `tar` unpacked, `run` a tmpfs, `seccomp` the compiled default program; what is opened ends with it."""
+    """`rootfs` is `tar` unpacked, `run` a tmpfs, `seccomp` the compiled default program; what is opened ends too."""
 
     directory: Path
     run: Path
