@@ -14,7 +14,7 @@ import pytest
 
 from pyrt.engine.slots import FEW
 from tests.harness import Pyrt
-from tests.processes import is_parked, processes, wait_gone, wait_until
+from tests.processes import is_parked, open_files, processes, wait_gone, wait_until
 
 pytestmark = pytest.mark.root
 
@@ -104,6 +104,21 @@ def test_a_link_that_was_taken_off_the_bridge_is_not_used(pyrt: Pyrt, parked: Ca
     for link in Path(f"/sys/class/net/{pyrt.bridge}/brif").iterdir():
         subprocess.run(["ip", "link", "set", link.name, "nomaster"], check=True)
     assert pyrt.run("bb", "sh", "-c", REACH_GATEWAY).status == 0
+
+
+def test_only_mounts_that_are_nobodys_else_outlast_a_container(pyrt: Pyrt, parked: Callable[[], set[int]]) -> None:
+    """The supervisor holds them until the end has been told; a volume's file system is to be free by then."""
+
+    def held() -> int:
+        """Mount namespaces of containers that the supervisor has open."""
+        return sum(target.startswith("mnt:") for target in open_files(pyrt.supervisor_pid).values()) - len(parked())
+
+    pyrt.detached("--name", "plain", "bb", "sleep", "60")
+    pyrt.detached("--name", "voluminous", "-v", "/tmp:/data", "bb", "sleep", "60")
+    wait_until(lambda: held() == 1, what="one being held")
+    pyrt.ok("rm", "-f", "plain")
+    wait_until(lambda: held() == 0, what="none being held")
+    pyrt.ok("rm", "-f", "voluminous")
 
 
 def test_nothing_slow_is_on_the_way(pyrt: Pyrt, parked: Callable[[], set[int]], tmp_path: Path) -> None:
