@@ -4,8 +4,10 @@
 import copy
 import os
 import shutil
+import subprocess
 import sys
 import sysconfig
+import tempfile
 from distutils.ccompiler import CCompiler
 from distutils.command.build_scripts import build_scripts  # setuptools' own copy: it has no wrapper for this one
 from pathlib import Path
@@ -20,14 +22,12 @@ WARNINGS = "-Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvl
 CFLAGS = ["-std=gnu11", "-O2", "-fno-semantic-interposition", "-g", "-UNDEBUG", *WARNINGS]
 LDFLAGS: list[str] = []
 STATIC = ["-static"]
-# The programs run for a moment, two of them for every container. In a virtual machine, where cpuid traps, glibc takes
-# 0.6 ms before main to find out about the processor; musl does not ask. Without it they are built all the same.
-MUSL = shutil.which("musl-gcc")
+KERNEL_HEADERS = ["/usr/include", f"/usr/include/{sysconfig.get_config_var('MULTIARCH')}"]
 if os.environ.get("PYRT_WERROR"):
     CFLAGS.append("-Werror")
 if os.environ.get("PYRT_SANITIZE"):  # an ASan + UBSan build; its runtime cannot be linked statically
     SANITIZE = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-fno-sanitize-recover=undefined"]
-    CFLAGS, LDFLAGS, STATIC, MUSL = [*CFLAGS, *SANITIZE], SANITIZE, [], None
+    CFLAGS, LDFLAGS, STATIC = [*CFLAGS, *SANITIZE], SANITIZE, []
 LOG = ["csrc/frames.c", *sorted(str(path) for path in Path("csrc").glob("log*.c"))]
 BROADCAST = sorted(str(path) for path in Path("csrc").glob("broadcast*.c"))
 TAR = [
@@ -38,6 +38,25 @@ TAR = [
 HEADERS = sorted(str(path) for path in Path("csrc").rglob("*.h"))
 # Cython's own output does not meet these two warnings.
 CYTHON_CFLAGS = [flag for flag in CFLAGS if flag not in ("-Wshadow", "-Wmissing-prototypes", "-Werror")]
+
+
+def find_musl() -> list[str]:
+    """The command of a compiler with musl; empty where there is none that finds the kernel's headers.
+
+    The programs run for a moment, two of them for every container. In a virtual machine, where cpuid traps, glibc takes
+    0.6 ms before main to find out about the processor; musl does not ask. Without it they are built all the same.
+    """
+    program = shutil.which("musl-gcc")
+    if program is None or os.environ.get("PYRT_SANITIZE"):
+        return []
+    command = [program, *(word for path in KERNEL_HEADERS for word in ("-idirafter", path))]
+    source = b"#include <linux/mount.h>\n#include <stdio.h>\nint main(void) { return puts(__func__) < 0; }\n"
+    with tempfile.TemporaryDirectory() as directory:
+        probe = [*command, "-static", "-x", "c", "-", "-o", f"{directory}/probe"]
+        return command if subprocess.run(probe, input=source, capture_output=True).returncode == 0 else []
+
+
+MUSL = find_musl()
 
 
 class Program(Extension):
@@ -69,7 +88,7 @@ class BuildNative(build_ext):
         path = self.get_ext_fullpath(ext.name)
         if not (self.force or newer_group([*ext.sources, *ext.depends], path, "newer")):
             return None
-        compiler = self.compiler if MUSL is None else with_musl(self.compiler, MUSL)
+        compiler = with_musl(self.compiler) if MUSL else self.compiler
         objects = compiler.compile(  # a folder of its own: cffi compiles some of the same files
             ext.sources,
             output_dir=os.path.join(self.build_temp, ext.name),
@@ -81,14 +100,10 @@ class BuildNative(build_ext):
         return None
 
 
-def with_musl(compiler: CCompiler, program: str) -> CCompiler:
-    """The same compiler with another C library; the kernel's headers are still the system's."""
-    headers = ["/usr/include", f"/usr/include/{sysconfig.get_config_var('MULTIARCH')}"]
+def with_musl(compiler: CCompiler) -> CCompiler:
+    """The same compiler with another C library."""
     other = copy.copy(compiler)
-    other.set_executables(
-        compiler_so=[program, *compiler.compiler_so[1:], *(word for path in headers for word in ("-idirafter", path))],
-        linker_exe=[program],
-    )
+    other.set_executables(compiler_so=[*MUSL, *compiler.compiler_so[1:]], linker_exe=MUSL[:1])
     other.library_dirs = []
     return other
 
