@@ -43,8 +43,8 @@ CYTHON_CFLAGS = [flag for flag in CFLAGS if flag not in ("-Wshadow", "-Wmissing-
 def find_musl() -> list[str]:
     """The command of a compiler with musl; empty where there is none that finds the kernel's headers.
 
-    The programs run for a moment, two of them for every container. In a virtual machine, where cpuid traps, glibc takes
-    0.6 ms before main to find out about the processor; musl does not ask. Without it they are built all the same.
+    In a virtual machine, where cpuid traps, glibc takes 0.6 ms before main to find out about the processor. musl does
+    not ask.
     """
     program = shutil.which("musl-gcc")
     if program is None or os.environ.get("PYRT_SANITIZE"):
@@ -61,6 +61,10 @@ MUSL = find_musl()
 
 class Program(Extension):
     """A C program installed inside the package, rather than a module."""
+
+
+class QuickProgram(Program):
+    """One that is started with every command or container: linked with musl, where that is there."""
 
 
 class BuildNative(build_ext):
@@ -88,7 +92,7 @@ class BuildNative(build_ext):
         path = self.get_ext_fullpath(ext.name)
         if not (self.force or newer_group([*ext.sources, *ext.depends], path, "newer")):
             return None
-        compiler = with_musl(self.compiler) if MUSL else self.compiler
+        compiler = with_musl(self.compiler) if MUSL and isinstance(ext, QuickProgram) else self.compiler
         objects = compiler.compile(  # a folder of its own: cffi compiles some of the same files
             ext.sources,
             output_dir=os.path.join(self.build_temp, ext.name),
@@ -129,10 +133,11 @@ def cython(name: str, *sources: str) -> Extension:
     )
 
 
-def program(name: str, *sources: str) -> Program:
+def program(name: str, *sources: str, started_often: bool = False) -> Program:
     """A program of csrc/NAME/*.c and more sources."""
+    kind = QuickProgram if started_often else Program
     folder = name.removeprefix("pyrt-") if name != "pyrt" else "client"
-    return Program(
+    return kind(
         f"pyrt.core._libexec.{name}",
         [*sorted(str(path) for path in Path("csrc", folder).glob("*.c")), *sources],
         include_dirs=["csrc"],
@@ -153,10 +158,11 @@ setup(
             build_dir="build/cython",
             compiler_directives={"language_level": 3, "auto_pickle": False, "autotestdict": False},
         ),
-        program("pyrt-init", "csrc/netlink.c", "csrc/rtnl.c"),
+        program("pyrt-init", "csrc/netlink.c", "csrc/rtnl.c", started_often=True),
         program("pyrt-tar", "csrc/locate.c", "csrc/rootfs.c"),
         program("pyrt-untar", "csrc/locate.c", "csrc/rootfs.c"),
-        program("pyrt", "csrc/frames.c", "csrc/locate.c", *TAR),  # it packs and unpacks by itself: nothing to be found
+        # It packs and unpacks by itself: there is nothing to be found.
+        program("pyrt", "csrc/frames.c", "csrc/locate.c", *TAR, started_often=True),
     ],
     cffi_modules=[
         "csrc/ffi_build.py:namespaces",

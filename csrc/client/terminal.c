@@ -58,7 +58,7 @@ static int are_equal(const struct termios *a, const struct termios *b)
 /* Give stdin's terminal back if it is as we left it; 0, or -errno. Who has changed it meanwhile had a reason. */
 int terminal_give_back(const struct termios *saved_settings, const struct termios *raw_settings)
 {
-    struct termios now;
+    struct termios now = {0}; /* the kernel fills in as many characters as it knows, and the C library may leave the rest */
     if (tcgetattr(STDIN_FILENO, &now) < 0)
         return -errno;
     if (are_equal(&now, raw_settings) && tcsetattr(STDIN_FILENO, TCSANOW, saved_settings) < 0)

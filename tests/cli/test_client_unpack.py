@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import stat
 import subprocess
@@ -115,7 +116,7 @@ def test_what_becomes_of_source_and_destination(
         ("there", {"there/src": "new"}),
         ("absent", {"absent": "new"}),
         ("deeper/../absent", {"absent": "new"}),
-        ("loop", "Too many levels of symbolic links"),
+        ("loop", "Too many levels of symbolic links|Symbolic link loop"),  # glibc's word for it, and musl's
         ("/dev/null", "neither a file nor a directory"),
     ],
 )
@@ -132,7 +133,7 @@ def test_a_destination_that_is_a_link_is_what_it_leads_to(
     before = tree(home)
     answer = unpack(client, home, "link", FILE)
     if isinstance(outcome, str):
-        assert answer.startswith("cannot copy to 'link': ") and answer.endswith(outcome)
+        assert re.fullmatch(f"cannot copy to 'link': .*({outcome})", answer)
         outcome = {}
     assert tree(home) == before | outcome
 
