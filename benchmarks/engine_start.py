@@ -107,7 +107,7 @@ def _start(engine: NativeEngine, spec: LaunchSpec) -> float:
     launch.slot.started = True
     for name in ("stdout_fd", "stderr_fd"):
         os.close(launch.take_fd(name))
-    launch.slot.close()
+    launch.close()  # which has the pool go on
     launch.cgroup.remove()
     _remove_directories(spec.root)
     return seconds
