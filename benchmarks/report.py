@@ -29,7 +29,8 @@ class Report:
     settings: Sequence[str] = ()
 
     def write(self, directory: Path) -> list[Path]:
-        """Write report.json, report.md and report.svg into a directory that is there."""
+        """Write report.json, report.md and report.svg into a directory, made if it is not there."""
+        directory.mkdir(parents=True, exist_ok=True)
         texts = {"json": as_json(self), "md": markdown(self), "svg": plot.svg(self.comparisons)}
         paths = [directory / f"report.{suffix}" for suffix in texts]
         for path, text in zip(paths, texts.values(), strict=True):
