@@ -106,6 +106,7 @@ def test_restart(pyrt: Pyrt) -> None:
 
 def test_restart_of_one_that_is_removed_at_its_end(pyrt: Pyrt) -> None:
     pyrt.detached("--rm", "--name", "brief", "bb", "sh", "-c", "echo x >> /runs; cat /runs; sleep 60")
+    wait_until(lambda: pyrt.ok("logs", "brief").lines == ["x"], what="the first run's output")
     pyrt.ok("restart", "-t", "0", "brief")
     wait_until(lambda: pyrt.ok("logs", "brief").lines == ["x"] * 3, what="the file of the first run")
     pyrt.ok("kill", "brief")
