@@ -96,6 +96,7 @@ def test_several_one_of_which_is_missing_and_one_runs(pyrt: Pyrt) -> None:
 
 def test_restart(pyrt: Pyrt) -> None:
     ids = {pyrt.detached("--name", "first", "bb", "sh", "-c", "echo up; sleep 60")}
+    wait_until(lambda: pyrt.ok("logs", "first").lines == ["up"], what="its first run's output")
     ids.add(pyrt.ok("create", "--name", "second", "bb", "sh", "-c", "echo up; sleep 60").text)
     assert set(pyrt.ok("restart", "-t", "1", "first", "second").lines) == ids
     for name, lines in (("first", 2), ("second", 1)):
