@@ -47,14 +47,18 @@ async def _with_room(runtime: Runtime, config: Config, name: str, *, kept: bool)
         return await _make(runtime, config, name, kept=kept)
     except OSError as error:
         if error.errno != errno.ENOSPC:
-            raise PyrtError(f"Error creating container: {error.strerror}: {error.filename or ''}") from error
+            raise _refused(error) from error
     # What has just ended or been removed may still be on its way off the disk.
     await runtime.departures()
     await runtime.store.removals(REMOVAL_S)
     try:
         return await _make(runtime, config, name, kept=kept)
     except OSError as error:
-        raise PyrtError(f"Error creating container: {error.strerror}: {error.filename or ''}") from error
+        raise _refused(error) from error
+
+
+def _refused(error: OSError) -> PyrtError:
+    return PyrtError(": ".join(filter(None, ("Error creating container", error.strerror, error.filename))))
 
 
 async def _make(runtime: Runtime, config: Config, name: str, *, kept: bool) -> Container:

@@ -71,19 +71,15 @@ class Starts:
     def begin(self, request: Message, spec: LaunchSpec, open_log: Callable[[], Log], fds: list[int]) -> None:
         """Send a container on its way; what it needs of `fds` is taken out of the list. Its log is opened meanwhile.
 
-        Raises PyrtError; `fds` are the caller's then, and its program has not run.
+        Raises PyrtError; `fds` are the caller's then, its program has not run, and the worker takes down what there is.
         """
         launch = self._engines[engine_name(spec.engine)].begin(spec)
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._remover.do, launch.abort, lambda: None)
             log = open_log()
-            try:
-                launch.let_go()
-            except BaseException:
-                log.close()
-                raise
-        except BaseException:
-            self._remover.do(launch.abort, lambda: None)
-            raise
+            undo.callback(log.close)
+            launch.let_go()
+            undo.pop_all()
         client = socket.socket(fileno=fds.pop(0)) if request["attach"] else None
         start = Start(request, spec, launch, log, client, fds[:])
         fds.clear()

@@ -197,3 +197,12 @@ def test_two_daemons_on_one_root(pyrt: Pyrt, tmp_path: Path) -> None:
         result = pyrt("-d", "--root", str(pyrt.root), "--run-dir", str(run_dir))
         assert result.status == 125 and str(daemon) in result.error, str(result)
     assert pyrt.daemon_pid == daemon and pyrt.ok("ps").lines
+
+
+def test_a_daemon_killed_before_it_has_removed_what_ended(pyrt: Pyrt) -> None:
+    """Containers made with --rm are out of the books at once, and off the disk soon, or by the next daemon."""
+    for _ in range(4):
+        assert pyrt.run("bb", "true").status == 0
+        pyrt.kill_daemon()
+        assert pyrt.ok("ps", "-a", "-q").lines == []
+        wait_until(lambda: not any(os.listdir(pyrt.root / name) for name in ("containers", "tmp")), what="its removal")

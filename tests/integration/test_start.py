@@ -182,3 +182,18 @@ def test_rename(pyrt: Pyrt) -> None:
     pyrt.kill_daemon()
     assert pyrt.status_of("new").startswith("Up") and pyrt.status_of("old") == "Created"
     pyrt.ok("rm", "-f", "new", "old")
+
+
+def test_without_a_log_its_program_does_not_run(pyrt: Pyrt) -> None:
+    """The init is at work already when the log is opened: it waits at its gate, which stays closed."""
+    container = pyrt.ok("create", "bb", "sh", "-c", "echo ran > /ran").text
+    directory = pyrt.root / "containers" / container
+    (directory / "log").touch()
+    for _ in range(3):
+        result = pyrt("start", container)
+        assert result.status == 125 and "log cannot be opened" in result.error, str(result)
+    assert pyrt.status_of(container[:16]) == "Created" and not (directory / "diff" / "ran").exists()
+    (directory / "log").unlink()
+    pyrt.ok("start", "-a", container)
+    assert (directory / "diff" / "ran").exists()
+    pyrt.ok("rm", container)
